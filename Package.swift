@@ -1,0 +1,68 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Every Swift target of this package: Swift 6 mode, warnings are errors, no implicit member imports.
+let habits: [SwiftSetting] = [
+  .treatAllWarnings(as: .error),
+  .enableUpcomingFeature("ExistentialAny"),
+  .enableUpcomingFeature("MemberImportVisibility"),
+]
+
+func swift(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: habits)
+}
+
+func executable(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(name: name, dependencies: dependencies, swiftSettings: habits)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource] = []) -> Target {
+  .testTarget(name: name, dependencies: dependencies, resources: resources, swiftSettings: habits)
+}
+
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
+let flyingFox: Target.Dependency = .product(name: "FlyingFox", package: "FlyingFox")
+
+let package = Package(
+  name: "RingKV",
+  platforms: [.macOS(.v15)],
+  products: [
+    .library(name: "KVClient", targets: ["KVClient"]),
+    .executable(name: "kvnode", targets: ["kvnode"]),
+    .executable(name: "kvctl", targets: ["kvctl"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+    .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
+  ],
+  targets: [
+    // System libraries (header-only or installed by Scripts/setup.sh).
+    .systemLibrary(name: "CRocksDB"),
+    .systemLibrary(name: "CXXHash"),
+    .systemLibrary(name: "CLinux"),
+
+    // Nouns and their bytes.
+    swift("KVModel", ["CXXHash"]),
+    // Verbs, no IO.
+    swift("KVCore", ["KVModel"]),
+    // Shells.
+    swift("KVNet", ["CLinux"]),
+    swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
+    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox]),
+    swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
+    // Programs.
+    executable("kvnode", ["KVModel", "KVCore", "KVServer", argumentParser, logging, lifecycle, yams]),
+    executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
+
+    tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
+    tests("KVCoreTests", ["KVModel", "KVCore"], resources: [.copy("Scenarios")]),
+    tests("KVNetTests", ["KVNet"]),
+    tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
+  ]
+)

@@ -1,0 +1,42 @@
+/// Little-endian fields appended to an array: the one way in which this project writes bytes.
+///
+/// Encoders append straight to a connection's output buffer, so a frame is copied once on its way to the kernel.
+extension [UInt8] {
+  @inlinable
+  public mutating func append<T: FixedWidthInteger & UnsignedInteger>(integer value: T) {
+    Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
+  }
+
+  @inlinable
+  public mutating func append(bigEndian value: UInt64) {
+    Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) }
+  }
+
+  @inlinable
+  public mutating func append(bigEndian value: UInt16) {
+    Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) }
+  }
+
+  @inlinable
+  public mutating func append(bool value: Bool) { append(value ? 1 : 0) }
+
+  /// Text behind a 16-bit length.
+  public mutating func append(text: String) {
+    let utf8 = Array(text.utf8.prefix(Int(UInt16.max)))
+    append(integer: UInt16(utf8.count))
+    append(contentsOf: utf8)
+  }
+
+  /// Bytes behind a 32-bit length.
+  @inlinable
+  public mutating func append(blob: [UInt8]) {
+    append(integer: UInt32(blob.count))
+    append(contentsOf: blob)
+  }
+
+  /// Overwrites a field that was left open: a length or a checksum that is known only at the end.
+  @inlinable
+  public mutating func patch<T: FixedWidthInteger & UnsignedInteger>(_ value: T, at offset: Int) {
+    withUnsafeMutableBytes { $0.storeBytes(of: value.littleEndian, toByteOffset: offset, as: T.self) }
+  }
+}

@@ -1,0 +1,1 @@
+print("kvnode: not built yet")
