@@ -21,7 +21,7 @@ public struct Token: Hashable, Comparable, Sendable {
   /// The Merkle leaf of this token: the `leafBits` bits that follow the partition's.
   @inlinable
   public func leaf(partitionBits: Int, leafBits: Int) -> UInt32 {
-    leafBits == 0 ? 0 : UInt32(truncatingIfNeeded: position &<< UInt64(partitionBits) &>> UInt64(64 &- leafBits))
+    leafBits == 0 ? 0 : UInt32(truncatingIfNeeded: (position &<< UInt64(partitionBits)) &>> UInt64(64 &- leafBits))
   }
 }
 
