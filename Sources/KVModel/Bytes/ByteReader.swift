@@ -75,3 +75,13 @@ public struct ByteReader {
     guard remaining == 0 else { throw .trailingBytes }
   }
 }
+
+extension [UInt8] {
+  /// Runs a decoder over these bytes.
+  @inlinable
+  public func decode<Result>(
+    _ body: (UnsafeRawBufferPointer) throws(DecodeError) -> Result
+  ) throws(DecodeError) -> Result {
+    try span.withUnsafeBytes { (bytes) throws(DecodeError) in try body(bytes) }
+  }
+}

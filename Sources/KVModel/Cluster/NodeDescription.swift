@@ -1,0 +1,156 @@
+/// What a node says of itself and of its peers: the source of `kvctl status`, `health` and `cluster init`.
+public struct NodeDescription: Hashable, Sendable {
+  public enum State: UInt8, Sendable, CaseIterable {
+    /// It belongs to no cluster yet.
+    case uninitialised = 0
+    /// It is a member and serves.
+    case serving = 1
+    /// A cluster expects another node id at this address: the data directory is new or another one's.
+    case stranger = 2
+    /// It is finishing what it has and takes nothing new.
+    case draining = 3
+  }
+
+  /// A peer as this node sees it.
+  public struct Peer: Hashable, Sendable {
+    public enum Health: UInt8, Sendable, CaseIterable {
+      case up = 0
+      /// Connected, but its answers are late.
+      case slow = 1
+      case unreachable = 2
+      /// A node with another identity answers at its address.
+      case replaced = 3
+    }
+
+    public var node: NodeID
+    public var health: Health
+    /// For how long it has been so.
+    public var sinceMs: UInt64
+
+    public init(node: NodeID, health: Health, sinceMs: UInt64) {
+      self.node = node
+      self.health = health
+      self.sinceMs = sinceMs
+    }
+  }
+
+  /// What the node measured of itself.
+  public struct Measurements: Hashable, Sendable {
+    public var uptimeMs: UInt64 = 0
+    public var diskUsedBytes: UInt64 = 0
+    public var diskTotalBytes: UInt64 = 0
+    public var dataBytes: UInt64 = 0
+    /// RocksDB's estimate.
+    public var keys: UInt64 = 0
+    /// Of the last minute, as coordinator; 0 = no requests.
+    public var readP99Us: UInt64 = 0
+    public var writeP99Us: UInt64 = 0
+
+    public init() {}
+  }
+
+  /// The node as a member: what it would bring into a layout.
+  public var member: Member
+  public var state: State
+  public var cluster: ClusterID
+  public var layoutVersion: UInt32
+  public var settings: ClusterSettings
+  public var generation: Generation
+  public var shards: UInt16
+  public var syncs: Bool
+  public var release: String
+  /// For `stranger`: the id that is expected here.
+  public var expected: NodeID
+  public var measurements: Measurements
+  /// Invariant: ascending by node id.
+  public var peers: [Peer]
+
+  public init(
+    member: Member, state: State, cluster: ClusterID, layoutVersion: UInt32, settings: ClusterSettings,
+    generation: Generation, shards: UInt16, syncs: Bool, release: String, expected: NodeID = NodeID(0),
+    measurements: Measurements = Measurements(), peers: [Peer] = []
+  ) {
+    self.member = member
+    self.state = state
+    self.cluster = cluster
+    self.layoutVersion = layoutVersion
+    self.settings = settings
+    self.generation = generation
+    self.shards = shards
+    self.syncs = syncs
+    self.release = release
+    self.expected = expected
+    self.measurements = measurements
+    self.peers = peers
+  }
+}
+
+// | size | field |
+// |---|---|
+// | … | member |
+// | 1 | state |
+// | 8, 4 | cluster id, layout version |
+// | … | settings |
+// | 24 | generation |
+// | 2 | shards |
+// | 1 | syncs before it acknowledges |
+// | 2+n | release |
+// | 8 | expected node id |
+// | 7·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs |
+// | 2 | peers, then for each: node id 8, health 1, since ms 8 |
+extension NodeDescription {
+  func encode(into bytes: inout [UInt8]) {
+    member.encode(into: &bytes)
+    bytes.append(state.rawValue)
+    bytes.append(integer: cluster.value)
+    bytes.append(integer: layoutVersion)
+    settings.encode(into: &bytes)
+    generation.encode(into: &bytes)
+    bytes.append(integer: shards)
+    bytes.append(bool: syncs)
+    bytes.append(text: release)
+    bytes.append(integer: expected.value)
+    for value in [
+      measurements.uptimeMs, measurements.diskUsedBytes, measurements.diskTotalBytes, measurements.dataBytes,
+      measurements.keys, measurements.readP99Us, measurements.writeP99Us,
+    ] { bytes.append(integer: value) }
+    bytes.append(integer: UInt16(peers.count))
+    for peer in peers {
+      bytes.append(integer: peer.node.value)
+      bytes.append(peer.health.rawValue)
+      bytes.append(integer: peer.sinceMs)
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    member = try Member(from: &reader)
+    let stateTag = try reader.u8()
+    guard let state = State(rawValue: stateTag) else { throw .unknownTag(stateTag) }
+    self.state = state
+    cluster = ClusterID(try reader.u64())
+    layoutVersion = try reader.u32()
+    settings = try ClusterSettings(from: &reader)
+    generation = try Generation(from: &reader)
+    shards = try reader.u16()
+    syncs = try reader.bool()
+    release = try reader.text(max: Hello.agentBytesMax)
+    expected = NodeID(try reader.u64())
+    measurements = Measurements()
+    measurements.uptimeMs = try reader.u64()
+    measurements.diskUsedBytes = try reader.u64()
+    measurements.diskTotalBytes = try reader.u64()
+    measurements.dataBytes = try reader.u64()
+    measurements.keys = try reader.u64()
+    measurements.readP99Us = try reader.u64()
+    measurements.writeP99Us = try reader.u64()
+    let count = Int(try reader.u16())
+    guard count <= Limits.membersMax else { throw .outOfBounds }
+    peers = []
+    for _ in 0..<count {
+      let node = NodeID(try reader.u64())
+      let tag = try reader.u8()
+      guard let health = Peer.Health(rawValue: tag) else { throw .unknownTag(tag) }
+      peers.append(Peer(node: node, health: health, sinceMs: try reader.u64()))
+    }
+  }
+}

@@ -1,0 +1,155 @@
+/// A record in its stored form. Equal states have equal bytes, so replicas that agree are recognised by comparing
+/// bytes, and a replica answers a read without decoding what it stores.
+///
+/// Revision 1, integers little-endian:
+///
+/// | offset | size | field |
+/// |---|---|---|
+/// | 0 | 1 | revision = 1 |
+/// | 1 | 1 | zero |
+/// | 2 | 2 | C: entries of the context |
+/// | 4 | 2 | V: versions |
+/// | 6 | 2 | zero |
+/// | 8 | 8 | XXH3-64 of the header section (16 … 16+20C+56V) and of bytes 0…7 as its seed |
+/// | 16 | 20·C | context: node id 8, epoch 4, counter 8; strictly ascending |
+/// | … | 56·V | versions, strictly ascending by dot (below) |
+/// | … | … | values, in the order of the versions |
+///
+/// A version: place of its actor in the context 2, kind 1 (0 value, 1 tombstone, 2 swept), zero 1, value length 4,
+/// counter 8, stamp 8, expiry in ms 8 (0 = never), request id 16, checksum of the value 8.
+public struct EncodedRecord: Hashable, Sendable {
+  public let bytes: [UInt8]
+
+  /// Bytes that claim to be a record. They are believed only by `decoded()`.
+  public init(unverified bytes: [UInt8]) { self.bytes = bytes }
+
+  /// The stored form of nothing: a key that was never written.
+  public static let empty = EncodedRecord(unverified: [])
+
+  public var isEmpty: Bool { bytes.isEmpty }
+
+  static let revision: UInt8 = 1
+  static let fixedBytes = 16
+  static let versionBytes = 56
+
+  public init(_ record: Record) {
+    guard !record.isEmpty else {
+      self = .empty
+      return
+    }
+    var bytes: [UInt8] = []
+    let headerBytes =
+      EncodedRecord.fixedBytes + record.context.entries.count * VersionVector.entryBytes
+      + record.versions.count * EncodedRecord.versionBytes
+    bytes.reserveCapacity(headerBytes + record.valueBytes)
+    bytes.append(EncodedRecord.revision)
+    bytes.append(0)
+    bytes.append(integer: UInt16(record.context.entries.count))
+    bytes.append(integer: UInt16(record.versions.count))
+    bytes.append(integer: UInt16(0))
+    bytes.append(integer: UInt64(0))
+    record.context.encodeEntries(into: &bytes)
+    for version in record.versions { EncodedRecord.encode(version, of: record.context, into: &bytes) }
+    bytes.patch(bytes.withUnsafeBytes { EncodedRecord.checksum(of: $0, headerBytes: headerBytes) }, at: 8)
+    for version in record.versions { if case .value(let value) = version.content { bytes.append(contentsOf: value) } }
+    self.bytes = bytes
+  }
+
+  private static func encode(_ version: Version, of context: VersionVector, into bytes: inout [UInt8]) {
+    let kind: UInt8 =
+      switch version.content {
+      case .value: 0
+      case .tombstone: 1
+      case .swept: 2
+      }
+    bytes.append(integer: UInt16(context.place(of: version.dot.actor)))
+    bytes.append(kind)
+    bytes.append(0)
+    bytes.append(integer: UInt32(version.valueBytes))
+    bytes.append(integer: version.dot.counter)
+    bytes.append(integer: version.stamp.bits)
+    bytes.append(integer: version.expiry?.milliseconds ?? 0)
+    version.requestID.encode(into: &bytes)
+    bytes.append(integer: version.checksum)
+  }
+
+  private static func checksum(of bytes: UnsafeRawBufferPointer, headerBytes: Int) -> UInt64 {
+    let seed = UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self))
+    return Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[fixedBytes..<headerBytes]), seed: seed)
+  }
+
+  /// The record in these bytes; throws when they are damaged, not canonical, or of a revision unknown here.
+  ///
+  /// Values are checked against their checksums, so damage is found before it is served or spread.
+  public func decoded() throws(DecodeError) -> Record {
+    try bytes.decode(EncodedRecord.decode)
+  }
+
+  private static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Record {
+    if bytes.isEmpty { return Record() }
+    var reader = ByteReader(bytes)
+    let revision = try reader.u8()
+    guard revision == EncodedRecord.revision else { throw .unknownRevision(revision) }
+    guard try reader.u8() == 0 else { throw .notCanonical }
+    let entries = Int(try reader.u16())
+    let count = Int(try reader.u16())
+    guard try reader.u16() == 0 else { throw .notCanonical }
+    let claimed = try reader.u64()
+    guard entries >= 1, entries <= Limits.contextEntriesMax, count <= Limits.versionsMax else { throw .outOfBounds }
+    let headerBytes = fixedBytes + entries * VersionVector.entryBytes + count * versionBytes
+    guard bytes.count >= headerBytes else { throw .truncated }
+    guard claimed == checksum(of: bytes, headerBytes: headerBytes) else { throw .checksumMismatch }
+    let context = try VersionVector(from: &reader, count: entries)
+    var values = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[headerBytes...]))
+    var versions: [Version] = []
+    versions.reserveCapacity(count)
+    for _ in 0..<count {
+      let version = try decodeVersion(from: &reader, values: &values, context: context)
+      guard versions.last.map({ $0.dot < version.dot }) ?? true else { throw .notCanonical }
+      versions.append(version)
+    }
+    try values.end()
+    return Record(canonicalContext: context, versions: versions)
+  }
+
+  private static func decodeVersion(
+    from reader: inout ByteReader, values: inout ByteReader, context: VersionVector
+  ) throws(DecodeError) -> Version {
+    let place = Int(try reader.u16())
+    let kind = try reader.u8()
+    guard try reader.u8() == 0 else { throw .notCanonical }
+    let valueBytes = Int(try reader.u32())
+    let counter = try reader.u64()
+    let stamp = Stamp(bits: try reader.u64())
+    let expiry = try reader.u64()
+    let requestID = try RequestID(from: &reader)
+    let checksum = try reader.u64()
+    guard place < context.entries.count, counter >= 1, counter <= context.entries[place].counter else {
+      throw .notCanonical
+    }
+    let content = try decodeContent(kind: kind, bytes: valueBytes, checksum: checksum, from: &values)
+    return Version(
+      dot: Dot(actor: context.entries[place].actor, counter: counter), stamp: stamp,
+      expiry: expiry == 0 ? nil : WallTime(milliseconds: expiry), requestID: requestID, checksum: checksum,
+      content: content)
+  }
+
+  private static func decodeContent(
+    kind: UInt8, bytes: Int, checksum: UInt64, from values: inout ByteReader
+  ) throws(DecodeError) -> Version.Content {
+    switch kind {
+    case 0:
+      guard bytes <= Limits.valueBytesMax else { throw .outOfBounds }
+      let value = try values.view(bytes)
+      guard Checksum.of(value) == checksum else { throw .checksumMismatch }
+      return .value([UInt8](value))
+    case 1:
+      guard bytes == 0, checksum == 0 else { throw .notCanonical }
+      return .tombstone
+    case 2:
+      guard bytes == 0 else { throw .notCanonical }
+      return .swept
+    default: throw .unknownTag(kind)
+    }
+  }
+}

@@ -1,0 +1,46 @@
+/// One write of a key.
+public struct Version: Hashable, Sendable {
+  /// What the write left behind.
+  public enum Content: Hashable, Sendable {
+    case value([UInt8])
+    /// A delete.
+    case tombstone
+    /// A value whose bytes were dropped after its expiry. It keeps dot, stamp, expiry and checksum, so that its
+    /// record's digest stays what it was.
+    case swept
+  }
+
+  public var dot: Dot
+  public var stamp: Stamp
+  /// The write is absent from this moment on; nil = never.
+  public var expiry: WallTime?
+  public var requestID: RequestID
+  /// XXH3-64 of the value, made by the client side; 0 for a tombstone.
+  public var checksum: UInt64
+  public var content: Content
+
+  public init(
+    dot: Dot, stamp: Stamp, expiry: WallTime? = nil, requestID: RequestID, checksum: UInt64, content: Content
+  ) {
+    self.dot = dot
+    self.stamp = stamp
+    self.expiry = expiry
+    self.requestID = requestID
+    self.checksum = checksum
+    self.content = content
+  }
+
+  /// The value, if there is one at `wall`: not a tombstone, not swept, not expired.
+  public func value(at wall: WallTime) -> [UInt8]? {
+    guard case .value(let bytes) = content, !isExpired(at: wall) else { return nil }
+    return bytes
+  }
+
+  public func isExpired(at wall: WallTime) -> Bool { expiry.map { $0 <= wall } ?? false }
+
+  /// Bytes of the value, 0 if there is none.
+  public var valueBytes: Int { if case .value(let bytes) = content { bytes.count } else { 0 } }
+
+  /// Later in the order that picks one of several siblings.
+  static func isNewer(_ a: Version, than b: Version) -> Bool { a.stamp == b.stamp ? a.dot > b.dot : a.stamp > b.stamp }
+}

@@ -1,0 +1,217 @@
+/// What a quorum read found.
+public struct ReadAnswer: Hashable, Sendable {
+  /// One concurrent version, as a user sees it.
+  public struct Sibling: Hashable, Sendable {
+    public var stamp: Stamp
+    public var expiry: WallTime?
+    /// XXH3-64 of the value, as the writer made it; 0 for a deleted one.
+    public var checksum: UInt64
+    /// nil: deleted or expired.
+    public var value: [UInt8]?
+
+    public init(stamp: Stamp, expiry: WallTime?, checksum: UInt64, value: [UInt8]?) {
+      self.stamp = stamp
+      self.expiry = expiry
+      self.checksum = checksum
+      self.value = value
+    }
+  }
+
+  /// For the write that replaces what was read. There is one for an absent key too.
+  public var context: ContextToken
+  /// Every concurrent version, newest first. Empty: never written.
+  public var siblings: [Sibling]
+
+  public init(context: ContextToken, siblings: [Sibling]) {
+    self.context = context
+    self.siblings = siblings
+  }
+
+  /// The newest version that is alive; nil when the key is absent.
+  public var value: [UInt8]? { siblings.lazy.compactMap(\.value).first }
+}
+
+/// What an acknowledged write brought about.
+public struct Receipt: Hashable, Sendable {
+  /// Covers the write and what it replaced.
+  public var context: ContextToken
+  public var stamp: Stamp
+  /// Owners that have synced it.
+  public var acknowledgements: UInt8
+  /// Owners that were not reached and for which a hint was noted.
+  public var hints: UInt8
+
+  public init(context: ContextToken, stamp: Stamp, acknowledgements: UInt8, hints: UInt8) {
+    self.context = context
+    self.stamp = stamp
+    self.acknowledgements = acknowledgements
+    self.hints = hints
+  }
+}
+
+/// One owner's copy of a key, for `kvctl explain`.
+public struct ReplicaView: Hashable, Sendable {
+  public enum State: Hashable, Sendable {
+    case record(EncodedRecord)
+    case unreachable
+    case unreadable
+  }
+
+  public var node: NodeID
+  public var state: State
+
+  public init(node: NodeID, state: State) {
+    self.node = node
+    self.state = state
+  }
+}
+
+/// A node's reply to a client.
+///
+/// | type | body |
+/// |---|---|
+/// | value | context 4+n, siblings 2, then for each: stamp 8, expiry 8 (0 = never), checksum 8, alive 1, value 4+n if alive |
+/// | written | context 4+n, stamp 8, acknowledgements 1, hints 1 |
+/// | failed | `Failure` |
+/// | explained | owners 1, then for each: node id 8, state 1 (0 record, 1 unreachable, 2 unreadable), record 4+n if there is one |
+/// | described | `NodeDescription` |
+/// | layout | layout, partition table |
+/// | done | nothing |
+public enum ClientResponse: Hashable, Sendable {
+  case value(ReadAnswer)
+  case written(Receipt)
+  case failed(Failure)
+  case explained([ReplicaView])
+  case described(NodeDescription)
+  case layout(Layout, PartitionTable)
+  case done
+
+  public var frameType: FrameType {
+    switch self {
+    case .value: .value
+    case .written: .written
+    case .failed: .failed
+    case .explained: .explained
+    case .described: .described
+    case .layout: .layout
+    case .done: .done
+    }
+  }
+
+  public func encode(into bytes: inout [UInt8]) {
+    switch self {
+    case .value(let answer): answer.encode(into: &bytes)
+    case .written(let receipt): receipt.encode(into: &bytes)
+    case .failed(let failure): failure.encode(into: &bytes)
+    case .explained(let views):
+      bytes.append(UInt8(views.count))
+      for view in views { view.encode(into: &bytes) }
+    case .described(let description): description.encode(into: &bytes)
+    case .layout(let layout, let table):
+      layout.encode(into: &bytes)
+      table.encode(into: &bytes)
+    case .done: break
+    }
+  }
+
+  /// Decodes the body of a frame of type `type`; throws `unknownTag` for a type that is no reply to a client.
+  public init(_ type: FrameType, _ body: UnsafeRawBufferPointer) throws(DecodeError) {
+    var reader = ByteReader(body)
+    switch type {
+    case .value: self = .value(try ReadAnswer(from: &reader))
+    case .written: self = .written(try Receipt(from: &reader))
+    case .failed: self = .failed(try Failure(from: &reader))
+    case .explained:
+      var views: [ReplicaView] = []
+      for _ in 0..<(try reader.u8()) { views.append(try ReplicaView(from: &reader)) }
+      self = .explained(views)
+    case .described: self = .described(try NodeDescription(from: &reader))
+    case .layout:
+      let layout = try Layout(from: &reader)
+      self = .layout(layout, try PartitionTable(from: &reader, members: layout.members.count))
+    case .done: self = .done
+    case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
+      .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
+      .forwarded, .forwardedReply, .requestCheck, .requestCheckReply:
+      throw .unknownTag(type.rawValue)
+    }
+    try reader.end()
+  }
+}
+
+extension ContextToken {
+  func encode(into bytes: inout [UInt8]) { bytes.append(blob: self.bytes) }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    try self.init(bytes: try reader.blob(max: ContextToken.bytesMax))
+  }
+}
+
+extension ReadAnswer {
+  func encode(into bytes: inout [UInt8]) {
+    context.encode(into: &bytes)
+    bytes.append(integer: UInt16(siblings.count))
+    for sibling in siblings {
+      bytes.append(integer: sibling.stamp.bits)
+      bytes.append(integer: sibling.expiry?.milliseconds ?? 0)
+      bytes.append(integer: sibling.checksum)
+      bytes.append(bool: sibling.value != nil)
+      if let value = sibling.value { bytes.append(blob: value) }
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    context = try ContextToken(from: &reader)
+    let count = Int(try reader.u16())
+    guard count <= Limits.versionsMax else { throw .outOfBounds }
+    siblings = []
+    for _ in 0..<count {
+      let stamp = Stamp(bits: try reader.u64())
+      let expiry = try reader.u64()
+      let checksum = try reader.u64()
+      let value = try reader.bool() ? try reader.blob(max: Limits.valueBytesMax) : nil
+      siblings.append(
+        Sibling(
+          stamp: stamp, expiry: expiry == 0 ? nil : WallTime(milliseconds: expiry), checksum: checksum, value: value))
+    }
+  }
+}
+
+extension Receipt {
+  func encode(into bytes: inout [UInt8]) {
+    context.encode(into: &bytes)
+    bytes.append(integer: stamp.bits)
+    bytes.append(acknowledgements)
+    bytes.append(hints)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    context = try ContextToken(from: &reader)
+    stamp = Stamp(bits: try reader.u64())
+    acknowledgements = try reader.u8()
+    hints = try reader.u8()
+  }
+}
+
+extension ReplicaView {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(integer: node.value)
+    switch state {
+    case .record(let record):
+      bytes.append(0)
+      bytes.append(blob: record.bytes)
+    case .unreachable: bytes.append(1)
+    case .unreadable: bytes.append(2)
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    node = NodeID(try reader.u64())
+    switch try reader.u8() {
+    case 0: state = .record(EncodedRecord(unverified: try reader.blob(max: Limits.recordBytesMax)))
+    case 1: state = .unreachable
+    case 2: state = .unreadable
+    case let tag: throw .unknownTag(tag)
+    }
+  }
+}

@@ -1,0 +1,223 @@
+/// The first frame of whoever connects.
+///
+/// | size | field |
+/// |---|---|
+/// | 8 | "RINGKV\r\n" |
+/// | 1, 1 | lowest and highest revision spoken |
+/// | 1 | role: 0 client, 1 peer |
+/// | 8 | cluster id; 0 = a client that takes any, a node that belongs to none |
+/// | 8, 8 | peers: own node id, node id expected at the other end; clients: 0 |
+/// | 24 | peers: generation (number, nonce, predecessor); clients: 0 |
+/// | 2, 2 | peers: index of the loop that this link serves, number of loops |
+/// | 8 | features, zero for now |
+/// | 2+n | agent: name and release, for logs |
+public struct Hello: Hashable, Sendable {
+  public enum Role: UInt8, Sendable {
+    case client = 0
+    case peer = 1
+  }
+
+  public var lowestRevision: UInt8
+  public var highestRevision: UInt8
+  public var role: Role
+  public var cluster: ClusterID
+  public var node: NodeID
+  public var expected: NodeID
+  public var generation: Generation
+  public var shard: UInt16
+  public var shards: UInt16
+  public var features: UInt64
+  public var agent: String
+
+  static let magic: [UInt8] = Array("RINGKV\r\n".utf8)
+  static let agentBytesMax = 128
+
+  /// The greeting of a client.
+  public init(client agent: String, cluster: ClusterID = .none) {
+    self.init(
+      role: .client, cluster: cluster, node: NodeID(0), expected: NodeID(0),
+      generation: Generation(number: 0, nonce: 0, predecessor: 0), shard: 0, shards: 0, agent: agent)
+  }
+
+  public init(
+    role: Role, cluster: ClusterID, node: NodeID, expected: NodeID, generation: Generation, shard: UInt16,
+    shards: UInt16, agent: String
+  ) {
+    lowestRevision = FrameHeader.currentRevision
+    highestRevision = FrameHeader.currentRevision
+    self.role = role
+    self.cluster = cluster
+    self.node = node
+    self.expected = expected
+    self.generation = generation
+    self.shard = shard
+    self.shards = shards
+    self.features = 0
+    self.agent = agent
+  }
+
+  public func encode(into bytes: inout [UInt8]) {
+    bytes.append(contentsOf: Hello.magic)
+    bytes.append(lowestRevision)
+    bytes.append(highestRevision)
+    bytes.append(role.rawValue)
+    bytes.append(integer: cluster.value)
+    bytes.append(integer: node.value)
+    bytes.append(integer: expected.value)
+    generation.encode(into: &bytes)
+    bytes.append(integer: shard)
+    bytes.append(integer: shards)
+    bytes.append(integer: features)
+    bytes.append(text: agent)
+  }
+
+  public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
+    var reader = ByteReader(body)
+    guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
+    lowestRevision = try reader.u8()
+    highestRevision = try reader.u8()
+    let role = try reader.u8()
+    guard let known = Role(rawValue: role) else { throw .unknownTag(role) }
+    self.role = known
+    cluster = ClusterID(try reader.u64())
+    node = NodeID(try reader.u64())
+    expected = NodeID(try reader.u64())
+    generation = try Generation(from: &reader)
+    shard = try reader.u16()
+    shards = try reader.u16()
+    features = try reader.u64()
+    agent = try reader.text(max: Hello.agentBytesMax)
+    try reader.end()
+    guard lowestRevision <= highestRevision else { throw .outOfBounds }
+  }
+
+  /// Whether both sides can talk: the current revision lies in the range offered.
+  public var speaksCurrentRevision: Bool {
+    (lowestRevision...highestRevision).contains(FrameHeader.currentRevision)
+  }
+}
+
+/// The answer to HELLO.
+///
+/// | size | field |
+/// |---|---|
+/// | 8 | "RINGKV\r\n" |
+/// | 1 | revision from now on |
+/// | 8 | cluster id, 0 = none |
+/// | 8 | node id |
+/// | 24 | generation |
+/// | 2 | number of loops (shards) |
+/// | 4 | layout version, 0 = none |
+/// | 8 | the node's monotonic clock, ms: the clock of deadlines |
+/// | 8 | the node's wall clock, ms |
+/// | 4 | most bytes of a request's body |
+/// | 8 | features, zero for now |
+/// | 2+n | agent |
+public struct Welcome: Hashable, Sendable {
+  public var revision: UInt8
+  public var cluster: ClusterID
+  public var node: NodeID
+  public var generation: Generation
+  public var shards: UInt16
+  public var layoutVersion: UInt32
+  public var clockMs: UInt64
+  public var wall: WallTime
+  public var requestBytesMax: UInt32
+  public var features: UInt64
+  public var agent: String
+
+  public init(
+    cluster: ClusterID, node: NodeID, generation: Generation, shards: UInt16, layoutVersion: UInt32, now: Now,
+    agent: String
+  ) {
+    revision = FrameHeader.currentRevision
+    self.cluster = cluster
+    self.node = node
+    self.generation = generation
+    self.shards = shards
+    self.layoutVersion = layoutVersion
+    clockMs = now.instant.milliseconds
+    wall = now.wall
+    requestBytesMax = UInt32(Limits.requestBytesMax)
+    features = 0
+    self.agent = agent
+  }
+
+  public func encode(into bytes: inout [UInt8]) {
+    bytes.append(contentsOf: Hello.magic)
+    bytes.append(revision)
+    bytes.append(integer: cluster.value)
+    bytes.append(integer: node.value)
+    generation.encode(into: &bytes)
+    bytes.append(integer: shards)
+    bytes.append(integer: layoutVersion)
+    bytes.append(integer: clockMs)
+    bytes.append(integer: wall.milliseconds)
+    bytes.append(integer: requestBytesMax)
+    bytes.append(integer: features)
+    bytes.append(text: agent)
+  }
+
+  public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
+    var reader = ByteReader(body)
+    guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
+    revision = try reader.u8()
+    cluster = ClusterID(try reader.u64())
+    node = NodeID(try reader.u64())
+    generation = try Generation(from: &reader)
+    shards = try reader.u16()
+    layoutVersion = try reader.u32()
+    clockMs = try reader.u64()
+    wall = WallTime(milliseconds: try reader.u64())
+    requestBytesMax = try reader.u32()
+    features = try reader.u64()
+    agent = try reader.text(max: Hello.agentBytesMax)
+    try reader.end()
+    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
+    guard shards >= 1, shards <= 256 else { throw .outOfBounds }
+  }
+}
+
+/// Why a connection was turned away; the connection closes behind it. Body: reason 1, detail 2+n.
+public struct Refusal: Hashable, Sendable {
+  public enum Reason: UInt8, Sendable {
+    /// The first frame was not a HELLO, or not our protocol.
+    case notHello = 1
+    /// No revision that both sides speak.
+    case unknownRevision = 2
+    case otherCluster = 3
+    /// The node at this address is not the one that the caller expected: its data directory was replaced.
+    case otherNode = 4
+    /// The caller is no member of this node's layout.
+    case notMember = 5
+    case tooManyConnections = 6
+    case malformedFrame = 7
+    case frameTooLarge = 8
+    case shuttingDown = 9
+    /// Another process with this node id is connected.
+    case duplicateNode = 10
+    case helloTimeout = 11
+  }
+
+  public var reason: Reason
+  public var detail: String
+
+  public init(_ reason: Reason, _ detail: String) {
+    self.reason = reason
+    self.detail = detail
+  }
+
+  public func encode(into bytes: inout [UInt8]) {
+    bytes.append(reason.rawValue)
+    bytes.append(text: detail)
+  }
+
+  public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
+    var reader = ByteReader(body)
+    let tag = try reader.u8()
+    guard let reason = Reason(rawValue: tag) else { throw .unknownTag(tag) }
+    self.reason = reason
+    detail = try reader.text(max: Failure.detailBytesMax)
+    try reader.end()
+  }
+}
