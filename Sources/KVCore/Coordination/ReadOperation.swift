@@ -41,11 +41,17 @@ struct ReadOperation: Sendable {
 
   /// Owners that must hold the join before it may be answered: N−R+1 of every layout.
   let durableNeeded: Int
+  /// Owners without whose reply there is no answer: one that knows a retried request.
+  let mustHear: OwnerMask
 
-  init(key: Key, needed: Int, owners: OwnerSet, request: Request, durableNeeded: Int? = nil) {
+  init(
+    key: Key, needed: Int, owners: OwnerSet, request: Request, durableNeeded: Int? = nil,
+    mustHear: OwnerMask = OwnerMask()
+  ) {
     self.key = key
     self.needed = needed
     self.durableNeeded = durableNeeded ?? owners.copies - needed + 1
+    self.mustHear = mustHear
     self.owners = owners
     self.request = request
     replies = Array(repeating: nil, count: owners.nodes.count)
@@ -58,7 +64,11 @@ struct ReadOperation: Sendable {
     return mask
   }
 
-  var decision: OwnerSet.Decision { owners.decision(needed: needed, succeeded: answered, failed: failed) }
+  var decision: OwnerSet.Decision {
+    if mustHear.bits & failed.bits != 0 { return .impossible }
+    let decision = owners.decision(needed: needed, succeeded: answered, failed: failed)
+    return decision == .met && mustHear.bits & ~answered.bits != 0 ? .waiting : decision
+  }
 
   /// What the replies have in common.
   enum Comparison: Equatable {

@@ -47,6 +47,7 @@ extension Shard {
     let own = operation.owners.place(of: identity.node)
     if open.count <= 1 { return open }
     func cost(_ place: Int) -> (Int, Int, Int) {
+      if operation.mustHear.contains(place) { return (-2, 0, 0) }
       if place == own { return (-1, 0, 0) }
       let node = operation.owners.nodes[place]
       let standing = reachability.standing(of: node, at: now.instant)

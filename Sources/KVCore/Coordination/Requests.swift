@@ -79,7 +79,7 @@ extension Shard {
 
   private mutating func refusal(of request: ClientRequest, _ key: Key, _ context: Request, _ now: Now) -> Failure? {
     guard let layout = view.current?.layout else {
-      return Failure(.notMember, detail: "this node belongs to no cluster yet; form one with: kvctl cluster init")
+      return .notInCluster
     }
     guard context.deadline > now.instant else {
       counters.expiredWork += 1

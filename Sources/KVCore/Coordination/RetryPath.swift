@@ -38,7 +38,7 @@ extension Shard {
     guard id.kind == .retry, let retry = retries[id], let place = retry.operation.owners.place(of: peer) else { return }
     if retry.isConfirming { return }
     switch reply {
-    case .seen: return confirm(id, now, &effects)
+    case .seen: return confirm(id, knownAt: place, now, &effects)
     case .notSeen: retries[id]?.unseen.insert(place)
     case .unreadable: retries[id]?.failed.insert(place)
     }
@@ -57,8 +57,12 @@ extension Shard {
   }
 
   /// Reads so that N−R+1 and at least W owners hold what is there, the retried version or what replaced it.
-  private mutating func confirm(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+  private mutating func confirm(
+    _ id: OperationID, knownAt place: Int, _ now: Now, _ effects: inout [Effect]
+  ) {
     guard let retry = retries[id] else { return }
+    var mustHear = OwnerMask()
+    mustHear.insert(place)
     counters.retriesApplied += 1
     retries[id]?.isConfirming = true
     var request = retry.operation.request
@@ -66,7 +70,7 @@ extension Shard {
     let needed = max(retry.needed, retry.operation.needed)
     let read = ReadOperation(
       key: retry.operation.write.key, needed: needed, owners: retry.operation.owners, request: request,
-      durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed))
+      durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed), mustHear: mustHear)
     startRead(read, now, &effects)
   }
 

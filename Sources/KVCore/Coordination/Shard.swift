@@ -88,6 +88,15 @@ public struct Shard: Sendable {
     hedgeAfter = settings.hedgeAfterMax
     clock = HybridClock(floor: recovery.lease?.stamp ?? .zero)
     lease = LeaseState(recovered: recovery.lease, actor: actor)
+    let shard = identity.shard
+    reads.shard = shard
+    writes.shard = shard
+    forwards.shard = shard
+    explains.shard = shard
+    retries.shard = shard
+    replicaReads.shard = shard
+    replicaWrites.shard = shard
+    requestChecks.shard = shard
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
   }
 
@@ -165,8 +174,8 @@ public struct Shard: Sendable {
 
   // MARK: Time
 
-  static let tickID = OperationID(kind: .housekeeping, slot: 0, generation: 0)
-  static let leaseID = OperationID(kind: .housekeeping, slot: 1, generation: 0)
+  static let tickID = OperationID(kind: .housekeeping, shard: 0, slot: 0, generation: 0)
+  static let leaseID = OperationID(kind: .housekeeping, shard: 0, slot: 1, generation: 0)
 
   private mutating func onTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     switch id.kind {

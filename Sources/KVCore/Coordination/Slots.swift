@@ -4,7 +4,8 @@ import KVModel
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0…27 | slot |
+/// | 0…19 | slot |
+/// | 20…27 | shard, so that a reply finds its asker on whatever loop it arrives |
 /// | 28…31 | kind |
 /// | 32…63 | generation of the slot, so that a late reply to an ended operation finds nothing |
 public struct OperationID: Hashable, Sendable {
@@ -27,12 +28,16 @@ public struct OperationID: Hashable, Sendable {
   @inlinable
   public init(raw: UInt64) { self.raw = raw }
 
-  init(kind: Kind, slot: Int, generation: UInt32) {
-    raw = UInt64(generation) << 32 | UInt64(kind.rawValue) << 28 | UInt64(slot)
+  init(kind: Kind, shard: Int, slot: Int, generation: UInt32) {
+    raw = UInt64(generation) << 32 | UInt64(kind.rawValue) << 28 | UInt64(shard) << 20 | UInt64(slot)
   }
 
+  static let slotsMax = 1 << 20
+
   var kind: Kind? { Kind(rawValue: UInt8(truncatingIfNeeded: raw >> 28 & 0xf)) }
-  var slot: Int { Int(raw & 0x0fff_ffff) }
+  var slot: Int { Int(raw & 0xf_ffff) }
+  /// The index of the shard whose operation this is.
+  public var shard: Int { Int(raw >> 20 & 0xff) }
   var generation: UInt32 { UInt32(truncatingIfNeeded: raw >> 32) }
 }
 
@@ -44,6 +49,8 @@ struct Slots<Operation: Sendable>: Sendable {
   }
 
   let kind: OperationID.Kind
+  /// The index of the shard whose operations these are.
+  var shard = 0
   private var slots: [Slot] = []
   private var free: [Int] = []
   private(set) var count = 0
@@ -54,10 +61,11 @@ struct Slots<Operation: Sendable>: Sendable {
     count += 1
     if let slot = free.popLast() {
       slots[slot].operation = operation
-      return OperationID(kind: kind, slot: slot, generation: slots[slot].generation)
+      return OperationID(kind: kind, shard: shard, slot: slot, generation: slots[slot].generation)
     }
+    invariant(slots.count < OperationID.slotsMax, "\(slots.count) operations of one kind under way")
     slots.append(Slot(operation: operation))
-    return OperationID(kind: kind, slot: slots.count - 1, generation: 1)
+    return OperationID(kind: kind, shard: shard, slot: slots.count - 1, generation: 1)
   }
 
   /// The operation, to be read and changed in place; nil when it has ended.
@@ -86,7 +94,7 @@ struct Slots<Operation: Sendable>: Sendable {
   /// Ids of all that are under way, by slot: for the rare events that concern many.
   var ids: [OperationID] {
     slots.indices.filter { slots[$0].operation != nil }.map {
-      OperationID(kind: kind, slot: $0, generation: slots[$0].generation)
+      OperationID(kind: kind, shard: shard, slot: $0, generation: slots[$0].generation)
     }
   }
 }

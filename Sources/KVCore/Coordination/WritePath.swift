@@ -72,6 +72,10 @@ extension Shard {
     _ failure: Failure, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let operation = writes.remove(id) else { return }
+    // With a damaged copy this node cannot coordinate the key; another owner can.
+    if failure.code == .unreadable, operation.round == 1, case .client = operation.request.origin {
+      return forward(.write(operation.write), operation.owners, operation.request, now, &effects)
+    }
     var failure = failure
     failure.outcome = operation.round == 1 ? .rejected : .unknown
     respond(.failed(failure), operation.request, now, &effects)
