@@ -9,6 +9,7 @@
 /// | 8, 8 | peers: own node id, node id expected at the other end; clients: 0 |
 /// | 24 | peers: generation (number, nonce, predecessor); clients: 0 |
 /// | 2, 2 | peers: index of the loop that this link serves, number of loops |
+/// | 8 | peers: own monotonic clock, ms: the clock of the deadlines in what is asked of them; clients: 0 |
 /// | 8 | features, zero for now |
 /// | 2+n | agent: name and release, for logs |
 public struct Hello: Hashable, Sendable {
@@ -26,6 +27,7 @@ public struct Hello: Hashable, Sendable {
   public var generation: Generation
   public var shard: UInt16
   public var shards: UInt16
+  public var clockMs: UInt64
   public var features: UInt64
   public var agent: String
 
@@ -36,12 +38,12 @@ public struct Hello: Hashable, Sendable {
   public init(client agent: String, cluster: ClusterID = .none) {
     self.init(
       role: .client, cluster: cluster, node: NodeID(0), expected: NodeID(0),
-      generation: Generation(number: 0, nonce: 0, predecessor: 0), shard: 0, shards: 0, agent: agent)
+      generation: Generation(number: 0, nonce: 0, predecessor: 0), shard: 0, shards: 0, clockMs: 0, agent: agent)
   }
 
   public init(
     role: Role, cluster: ClusterID, node: NodeID, expected: NodeID, generation: Generation, shard: UInt16,
-    shards: UInt16, agent: String
+    shards: UInt16, clockMs: UInt64, agent: String
   ) {
     lowestRevision = FrameHeader.currentRevision
     highestRevision = FrameHeader.currentRevision
@@ -52,6 +54,7 @@ public struct Hello: Hashable, Sendable {
     self.generation = generation
     self.shard = shard
     self.shards = shards
+    self.clockMs = clockMs
     self.features = 0
     self.agent = agent
   }
@@ -67,6 +70,7 @@ public struct Hello: Hashable, Sendable {
     generation.encode(into: &bytes)
     bytes.append(integer: shard)
     bytes.append(integer: shards)
+    bytes.append(integer: clockMs)
     bytes.append(integer: features)
     bytes.append(text: agent)
   }
@@ -85,6 +89,7 @@ public struct Hello: Hashable, Sendable {
     generation = try Generation(from: &reader)
     shard = try reader.u16()
     shards = try reader.u16()
+    clockMs = try reader.u64()
     features = try reader.u64()
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
