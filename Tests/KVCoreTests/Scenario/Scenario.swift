@@ -140,7 +140,8 @@ struct Scenario {
 
   private mutating func show(_ key: Key) throws {
     for (index, node) in cluster.nodes.enumerated() {
-      cluster.lines.append("n\(index + 1): \(Describe.record(node.storage.syncedRecord(of: key)))")
+      let stored = node.storage.snapshot().records.first { $0.key == key.bytes }?.record ?? .empty
+      cluster.lines.append("n\(index + 1): \(Describe.record(stored))")
     }
   }
 }

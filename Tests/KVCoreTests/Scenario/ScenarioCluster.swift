@@ -14,7 +14,8 @@ struct ScenarioCluster {
 
   final class Node {
     var shard = Shard()
-    var storage = MemoryStorage(digestSeed: ScenarioCluster.clusterID.value)
+    var storage = MemoryStorage(
+      geometry: ShardGeometry(cluster: ScenarioCluster.clusterID, partitionBits: 8, leafBits: 4))
     var epoch: UInt32 = 1
     var isRunning = true
     var holdsSyncs = false
@@ -35,17 +36,19 @@ struct ScenarioCluster {
   private var flightCount = 0
 
   init(nodes count: Int, settings: ClusterSettings) {
-    let members = (1...count).map { index in
-      Member(
-        id: NodeID(UInt64(index)), name: "n\(index)",
-        clientAddress: Address(host: "127.0.0.1", port: UInt16(7410 + 10 * index)),
-        peerAddress: Address(host: "127.0.0.1", port: UInt16(7411 + 10 * index)), zone: "z", host: "n\(index)")
-    }
-    layout = Layout(cluster: Self.clusterID, version: 1, settings: settings, members: members)
+    layout = Layout(
+      cluster: Self.clusterID, version: 1, settings: settings, members: (1...count).map(Self.member))
     nodes = (1...count).map { _ in Node() }
     for a in 0..<count { for b in 0..<count where a != b { links.insert([a, b]) } }
     for index in 0..<count { start(index) }
     lines = []
+  }
+
+  private static func member(_ index: Int) -> Member {
+    let port = UInt16(7410 + 10 * index)
+    return Member(
+      id: NodeID(UInt64(index)), name: "n\(index)", clientAddress: Address(host: "127.0.0.1", port: port),
+      peerAddress: Address(host: "127.0.0.1", port: port + 1), zone: "z", host: "n\(index)")
   }
 
   // MARK: Life of a node
@@ -144,6 +147,7 @@ struct ScenarioCluster {
       return
     case .extendLease, .read, .merge, .findRequest: break
     }
+    // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.
     let isLease = if case .extendLease = operation { true } else { false }
     node.storage.holdsSyncs = node.holdsSyncs && !isLease
     var results: [StorageCompletion] = []
