@@ -39,10 +39,6 @@ missing() {
   done < <(needs)
 }
 
-as_root() {
-  if ((EUID == 0)); then "$@"; else sudo -n "$@"; fi
-}
-
 install() {
   ((EUID == 0)) || command -v sudo >/dev/null ||
     die "missing packages: $*. Run as root:  apt-get install -y $*"
