@@ -1,11 +1,16 @@
 import KVModel
 
-/// The dot counters and stamps that this shard may hand out without syncing again.
+/// The dot counters and stamps that count as handed out after a restart.
 ///
 /// ```
 ///   handed out ───────►next            half                limit
 ///   ────────────────────┼───────────────┼────────────────────┤   past half: lease the next block
 /// ```
+///
+/// A counter is used only when its lease is synced. A stamp is not waited for: the lease that covers it rides in the
+/// batch of the first write that needs it, so a lone write costs one sync, not two. A crash between the two can lose
+/// the bound of a write that was not acknowledged; what a later write must exceed it finds in the records it
+/// supersedes.
 struct LeaseState: Equatable, Sendable {
   /// The next sequence to hand out.
   var next: UInt64 = 1
@@ -25,10 +30,7 @@ struct LeaseState: Equatable, Sendable {
 
   var isRequested: Bool { requested != nil }
 
-  func allows(stamp: Stamp) -> Bool {
-    guard let granted else { return false }
-    return next <= granted.sequence && stamp <= granted.stamp
-  }
+  var allowsNext: Bool { granted.map { next <= $0.sequence } ?? false }
 
   /// Whether the next block should be leased already.
   func runsLow(stamp: Stamp, settings: ShardSettings) -> Bool {
@@ -62,7 +64,7 @@ extension Shard {
       let wanted = lease.request(actor: actor, stamp: stamp, settings: settings)
       effects.append(.store(.extendLease(wanted), StorageID(raw: Shard.leaseID.raw)))
     }
-    guard lease.allows(stamp: stamp) else {
+    guard lease.allowsNext else {
       lease.waiting.append(id)
       return nil
     }

@@ -1,6 +1,7 @@
 import KVModel
 
-/// A write that was sent before: R owners are asked whether they know its request id before anything is minted.
+/// A write that was sent before: the owners are asked whether they know its request id before anything is minted. All
+/// that can be reached are heard; when one is late, R are enough.
 ///
 /// Known: what is there is made durable by a read with write-back, and acknowledged. Known to none of R owners: no
 /// quorum read can have returned it (a read writes back what it returns), so it is written as if for the first time.
@@ -11,6 +12,14 @@ struct RetryOperation: Sendable {
   var failed = OwnerMask()
   /// The request id was found; the confirming read is under way.
   var isConfirming = false
+  /// Time to do with R answers.
+  var isImpatient = false
+
+  var decision: OwnerSet.Decision {
+    let decision = operation.owners.decision(needed: needed, succeeded: unseen, failed: failed)
+    let heardAll = unseen.union(failed).count == operation.owners.nodes.count
+    return decision == .met && !heardAll && !isImpatient ? .waiting : decision
+  }
 }
 
 extension Shard {
@@ -24,7 +33,7 @@ extension Shard {
     }
     let id = retries.insert(retry)
     track(operation.request, id)
-    schedule(id, at: operation.request.deadline, &effects)
+    schedule(id, at: min(now.instant.advanced(by: settings.retryPatience), operation.request.deadline), &effects)
     let question = PeerMessage.requestCheck(operation.write.requestID, operation.write.key)
     for (place, node) in operation.owners.nodes.enumerated() where !retry.failed.contains(place) {
       send(question, to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now, &effects)
@@ -47,7 +56,7 @@ extension Shard {
 
   private mutating func decideRetry(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries[id] else { return }
-    switch retry.operation.owners.decision(needed: retry.needed, succeeded: retry.unseen, failed: retry.failed) {
+    switch retry.decision {
     case .waiting: return
     case .impossible: failRetry(id, now, &effects)
     case .met:
@@ -100,7 +109,11 @@ extension Shard {
   }
 
   mutating func onRetryTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    failRetry(id, now, &effects)
+    guard let retry = retries[id] else { return }
+    if now.instant >= retry.operation.request.deadline { return failRetry(id, now, &effects) }
+    retries[id]?.isImpatient = true
+    schedule(id, at: retry.operation.request.deadline, &effects)
+    if !retry.isConfirming { decideRetry(id, now, &effects) }
   }
 
   /// Whatever the first attempt did, it may still appear.

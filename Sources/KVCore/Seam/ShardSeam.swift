@@ -48,11 +48,14 @@ public struct ShardSettings: Equatable, Sendable {
   public var operationsMax = 16_384
   /// Counters leased at a time.
   public var leaseSequences: UInt64 = 65_536
-  /// How far ahead stamps are leased, milliseconds.
-  public var leaseStampMs: UInt64 = 10_000
+  /// How far ahead stamps are leased, milliseconds. Below the bound on skew, or a node that crashed and came back at
+  /// once would be refused by its peers.
+  public var leaseStampMs: UInt64 = 400
   /// A read asks another owner no earlier and no later than this, whatever the observed p95.
   public var hedgeAfterMin = Span64.milliseconds(1)
   public var hedgeAfterMax = Span64.milliseconds(100)
+  /// A marked retry hears every owner that can be reached for so long, then R of them are enough.
+  public var retryPatience = Span64.milliseconds(100)
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 

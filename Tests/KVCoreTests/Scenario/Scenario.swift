@@ -89,6 +89,8 @@ struct Scenario {
     case "heal": cluster.setLink(try node(word(0)), try node(word(1)), isUp: true)
     case "crash": cluster.crash(try node(word(0)))
     case "start": cluster.start(try node(word(0)))
+    case "pause": cluster.nodes[try node(word(0))].isPaused = true
+    case "resume": cluster.nodes[try node(word(0))].isPaused = false
     case "damage": cluster.nodes[try node(word(0))].damaged.insert(try key(word(1)))
     case "clock": cluster.nodes[try node(word(0))].wallOffsetMs = Int64(try word(1)) ?? 0
     case "show": try show(try key(word(0)))

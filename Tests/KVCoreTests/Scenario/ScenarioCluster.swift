@@ -18,6 +18,8 @@ struct ScenarioCluster {
       geometry: ShardGeometry(cluster: ScenarioCluster.clusterID, partitionBits: 8, leafBits: 4))
     var epoch: UInt32 = 1
     var isRunning = true
+    /// Stopped like by SIGSTOP: its links stay up, it hears and says nothing.
+    var isPaused = false
     var holdsSyncs = false
     var wallOffsetMs: Int64 = 0
     var damaged: Set<Key> = []
@@ -123,7 +125,7 @@ struct ScenarioCluster {
   private mutating func send(_ message: PeerMessage, _ envelope: Shard.Envelope, from: Int, to node: NodeID) {
     if message == .ping || message == .pong {
       let peer = Int(node.value) - 1
-      if links.contains([from, peer]), nodes[peer].isRunning {
+      if links.contains([from, peer]), nodes[peer].isRunning, !nodes[peer].isPaused {
         input(.message(message, from: NodeID(UInt64(from + 1)), envelope), at: peer)
       }
       return
@@ -176,7 +178,7 @@ struct ScenarioCluster {
 
   /// Delivers what is in flight, oldest first, until nothing is.
   mutating func run() {
-    while let first = flights.first { _ = deliver(first.name) }
+    while let first = flights.first(where: { !nodes[$0.to].isPaused }) { _ = deliver(first.name) }
   }
 
   mutating func advance(by span: Span64) {
@@ -191,7 +193,7 @@ struct ScenarioCluster {
 
   private func nextTimer() -> (at: Instant, node: Int, place: Int)? {
     var best: (at: Instant, node: Int, place: Int)?
-    for (index, node) in nodes.enumerated() where node.isRunning {
+    for (index, node) in nodes.enumerated() where node.isRunning && !node.isPaused {
       for (place, timer) in node.timers.enumerated() where best.map({ timer.at < $0.at }) ?? true {
         best = (timer.at, index, place)
       }
