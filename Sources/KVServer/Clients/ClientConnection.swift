@@ -16,19 +16,23 @@ final class ClientConnection: ConnectionHandler {
   /// Named in every `ClientRef`: loop in the upper 16 bits, count below.
   let id: UInt64
   private unowned let host: ShardHost
-  private let connection: Connection
+  /// Set by `attach`, before anything can arrive.
+  private var connection: Connection?
   private var phase = Phase.greeting
   /// Bytes of each request under way, by request id.
   private var requests: [UInt64: Int] = [:]
   private var bytesInFlight = 0
 
-  init(id: UInt64, host: ShardHost, connection: Connection) {
+  init(id: UInt64, host: ShardHost) {
     self.id = id
     self.host = host
-    self.connection = connection
   }
 
+  func attach(_ connection: Connection) { self.connection = connection }
+
   var isGreeting: Bool { phase == .greeting }
+  /// HELLO was done, whatever became of the connection since.
+  private(set) var wasGreeted = false
 
   // MARK: Bytes in
 
@@ -84,6 +88,7 @@ final class ClientConnection: ConnectionHandler {
         Refusal(.otherCluster, "the client expects cluster \(hello.cluster); this node is of \(cluster)"))
     }
     phase = .open
+    wasGreeted = true
     host.onGreeted(self)
     send(.welcome, requestID: 0) { [welcome = host.welcome] in welcome.encode(into: &$0) }
   }
@@ -127,6 +132,8 @@ final class ClientConnection: ConnectionHandler {
     release(requestID)
     if phase == .closing { return }
     send(response.frameType, requestID: requestID) { response.encode(into: &$0) }
+    // A client that does not read is not read from: its requests wait in its own socket.
+    if connection?.isAboveHighWater == true { connection?.pauseReading() }
   }
 
   private func release(_ requestID: UInt64) {
@@ -142,7 +149,7 @@ final class ClientConnection: ConnectionHandler {
 
   private func send(_ type: FrameType, requestID: UInt64, body: (inout [UInt8]) -> Void) {
     let header = FrameHeader(type: type, requestID: requestID, layoutVersion: host.shard.view.layoutVersion)
-    connection.write { header.appendFrame(to: &$0, body: body) }
+    connection?.write { header.appendFrame(to: &$0, body: body) }
   }
 
   // MARK: Ends
@@ -172,13 +179,14 @@ final class ClientConnection: ConnectionHandler {
     host.counters.onRefused(.notHello)
     let body = "This port speaks RingKV's binary protocol. HTTP is on the admin port: /metrics, /healthz, /readyz.\n"
     let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: \(body.utf8.count)\r\n"
-    connection.write { $0.append(contentsOf: Array("\(head)Connection: close\r\n\r\n\(body)".utf8)) }
+    connection?.write { $0.append(contentsOf: Array("\(head)Connection: close\r\n\r\n\(body)".utf8)) }
     close()
   }
 
   private func close() {
     phase = .closing
     cancelAll()
+    guard let connection else { return }
     connection.closeAfterFlush()
     host.onClosing(connection)
   }
@@ -190,11 +198,11 @@ final class ClientConnection: ConnectionHandler {
     }
   }
 
-  func onWritable(_ connection: Connection) {}
+  func onWritable(_ connection: Connection) { connection.resumeReading() }
 
   func onClosed(_ connection: Connection, reason: CloseReason) {
+    host.onClosed(self, connection)
     phase = .closing
     cancelAll()
-    host.onClosed(self)
   }
 }

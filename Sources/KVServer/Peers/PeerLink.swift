@@ -18,7 +18,7 @@ final class PeerLink: ConnectionHandler {
   }
 
   let side: Side
-  private(set) unowned var host: ShardHost
+  private unowned let host: ShardHost
   private(set) var connection: Connection?
   private var phase: Phase
   /// Known once the handshake is done.
@@ -27,19 +27,11 @@ final class PeerLink: ConnectionHandler {
   private var clockOffsetMs: Int64 = 0
   private var greetedAtMs: UInt64 = 0
 
-  /// A link that somebody dialled to this node.
-  init(accepted connection: Connection, host: ShardHost) {
-    side = .acceptor
+  /// A link that this node dials, or that somebody dialled to it; `attach` follows.
+  init(_ side: Side, host: ShardHost) {
+    self.side = side
     self.host = host
-    self.connection = connection
-    phase = .greeting
-  }
-
-  /// A link that this node dials; `attach` follows.
-  init(dialling peer: NodeID, host: ShardHost) {
-    side = .dialler(peer)
-    self.host = host
-    phase = .connecting
+    phase = side == .acceptor ? .greeting : .connecting
   }
 
   func attach(_ connection: Connection) { self.connection = connection }
@@ -60,6 +52,23 @@ final class PeerLink: ConnectionHandler {
     let hello: Hello
     do { hello = try Hello(body) } catch { return refuse(Refusal(.notHello, "the HELLO is malformed: \(error)")) }
     if let refusal = host.refusal(of: hello) { return refuse(refusal) }
+    if let home = host.home(of: hello) { return move(to: home, hello) }
+    welcome(hello)
+  }
+
+  /// The link belongs to another loop. The dialler says nothing before WELCOME, so nothing is lost on the way.
+  private func move(to home: ShardHost, _ hello: Hello) {
+    phase = .closing
+    host.loop.execute { [self] in
+      guard let connection, let descriptor = connection.detach() else { return }
+      let address = connection.peerAddress
+      host.links.onMoved(self)
+      home.loop.execute { home.onMoved(peer: descriptor, address, hello) }
+    }
+  }
+
+  /// Accepts a HELLO that was checked.
+  func welcome(_ hello: Hello) {
     clockOffsetMs = Int64(bitPattern: hello.clockMs &- host.now.instant.milliseconds)
     let welcome = host.welcome
     send(FrameHeader(type: .welcome, requestID: 0)) { welcome.encode(into: &$0) }
@@ -83,7 +92,6 @@ final class PeerLink: ConnectionHandler {
   private func establish(_ node: NodeID) {
     peer = node
     phase = .up
-    connection?.isUrgent = true
     host.links.onEstablished(self, node)
   }
 
@@ -165,17 +173,23 @@ final class PeerLink: ConnectionHandler {
     close()
   }
 
+  /// The handshake took too long.
+  func giveUp() {
+    phase = .closing
+    if let connection { connection.close() } else { host.links.onClosed(self) }
+  }
+
   func close() {
     guard phase != .closing else { return }
     phase = .closing
-    connection?.closeAfterFlush()
-    if let connection { host.onClosing(connection) }
+    guard let connection else { return host.links.onClosed(self) }
+    connection.closeAfterFlush()
+    host.onClosing(connection)
   }
-
-  func onWritable(_ connection: Connection) {}
 
   func onClosed(_ connection: Connection, reason: CloseReason) {
     phase = .closing
+    host.counters.onClosed(connection)
     host.links.onClosed(self)
   }
 }

@@ -14,7 +14,7 @@ final class PeerLinks {
     var link: PeerLink?
     /// Being dialled.
     var dialling: PeerLink?
-    var attempts = 0
+    var backoff = Backoff(baseMilliseconds: 100, maxMilliseconds: 2_000)
     /// When to dial next.
     var dialAt: Instant
   }
@@ -22,8 +22,8 @@ final class PeerLinks {
   private unowned let host: ShardHost
   /// Ascending by node id.
   private var peers: [Peer] = []
-  private var backoff = Backoff(baseMilliseconds: 100, maxMilliseconds: 2_000)
-  private var accepted: [ObjectIdentifier: PeerLink] = [:]
+  /// Accepted, and their HELLO not checked yet; given up at the time beside them.
+  private var greeting: [(link: PeerLink, until: Instant)] = []
 
   private static let patience = Span64.seconds(3)
 
@@ -66,28 +66,24 @@ final class PeerLinks {
 
   private func dial(_ index: Int) {
     let member = peers[index].member
-    let link = PeerLink(dialling: member.id, host: host)
+    let link = PeerLink(.dialler(member.id), host: host)
     peers[index].dialling = link
-    peers[index].attempts += 1
+    peers[index].dialAt = host.now.instant.advanced(by: PeerLinks.patience)
     SocketAddress.resolve(host: member.peerAddress.host, port: member.peerAddress.port, on: host.loop) {
-      [weak self, box = LoopConfined(link)] result in
-      self?.onResolved(result, box.value)
+      [confined = LoopConfined((self, link))] result in
+      confined.value.0.onResolved(result, confined.value.1)
     }
   }
 
   private func onResolved(_ result: Result<[SocketAddress], ResolveError>, _ link: PeerLink) {
     guard let index = place(dialling: link) else { return }
-    guard case .success(let addresses) = result, let address = addresses.first,
-      let connection = try? Connection.connect(to: address, on: host.loop, handler: link, options: host.peerOptions)
-    else { return onDialFailed(index) }
-    link.attach(connection)
-    // The handshake is bounded by the clockwork: see `onTick`.
-    peers[index].dialAt = host.now.instant.advanced(by: PeerLinks.patience)
+    guard case .success(let addresses) = result, let address = addresses.first else { return onDialFailed(index) }
+    link.attach(Connection.connect(to: address, on: host.loop, options: host.peerOptions, handler: link))
   }
 
   private func onDialFailed(_ index: Int) {
     peers[index].dialling = nil
-    let delay = backoff.delay(attempt: peers[index].attempts, random: host.nextRandom())
+    let delay = peers[index].backoff.nextMilliseconds(random: host.nextRandom())
     peers[index].dialAt = host.now.instant.advanced(by: .milliseconds(delay))
   }
 
@@ -95,8 +91,9 @@ final class PeerLinks {
   func onTick() {
     let now = host.now.instant
     for index in peers.indices where peers[index].dialling != nil && peers[index].dialAt <= now {
-      peers[index].dialling?.close()
+      peers[index].dialling?.giveUp()
     }
+    for entry in greeting where entry.until <= now { entry.link.giveUp() }
     dialDue()
   }
 
@@ -104,14 +101,19 @@ final class PeerLinks {
 
   // MARK: Links that come and go
 
-  func onAccepted(_ link: PeerLink) { accepted[ObjectIdentifier(link)] = link }
+  func onAccepted(_ link: PeerLink) {
+    greeting.append((link, host.now.instant.advanced(by: PeerLinks.patience)))
+  }
+
+  /// The link went to another loop.
+  func onMoved(_ link: PeerLink) { greeting.removeAll { $0.link === link } }
 
   func onEstablished(_ link: PeerLink, _ node: NodeID) {
-    accepted[ObjectIdentifier(link)] = nil
+    greeting.removeAll { $0.link === link }
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return link.close() }
     let old = peers[index].link
     peers[index].link = link
-    peers[index].attempts = 0
+    peers[index].backoff.reset()
     if peers[index].dialling === link { peers[index].dialling = nil }
     if let old {
       old.close()
@@ -126,7 +128,7 @@ final class PeerLinks {
   }
 
   func onClosed(_ link: PeerLink) {
-    accepted[ObjectIdentifier(link)] = nil
+    greeting.removeAll { $0.link === link }
     if let index = place(dialling: link) { return onDialFailed(index) }
     guard let index = peers.firstIndex(where: { $0.link === link }) else { return }
     peers[index].link = nil
@@ -147,7 +149,7 @@ final class PeerLinks {
       peer.link?.close()
       peer.dialling?.close()
     }
-    for link in accepted.values { link.close() }
+    for entry in greeting { entry.link.close() }
   }
 }
 

@@ -24,6 +24,7 @@ final class ShardHost: @unchecked Sendable {
 
   private(set) var shard = Shard()
   private var storage: (any ShardStorage)?
+  var openStorage: (any ShardStorage)? { storage }
   private(set) lazy var links = PeerLinks(host: self)
   private var clients: [UInt64: ClientConnection] = [:]
   private var nextConnection: UInt64
@@ -35,7 +36,7 @@ final class ShardHost: @unchecked Sendable {
   private var effects: [Shard.Effect] = []
   private var results: [StorageCompletion] = []
   private var isCarryingOut = false
-  private var timers: TimerClientID?
+  private var timers: TimerClient?
 
   var counters = HostCounters()
   var bytesInFlight = 0
@@ -99,8 +100,7 @@ final class ShardHost: @unchecked Sendable {
 
   private func scheduleTick() {
     guard let timers else { return }
-    loop.schedule(
-      at: now.instant.advanced(by: ShardHost.tick).nanoseconds, timers, token: ShardHost.tickToken)
+    loop.schedule(at: now.instant.advanced(by: ShardHost.tick).nanoseconds, ShardHost.tickToken, for: timers)
   }
 
   private func onTick() {
@@ -111,7 +111,7 @@ final class ShardHost: @unchecked Sendable {
 
   private func closeOverdue() {
     let instant = now.instant
-    for entry in closing where entry.at <= instant { entry.connection.close() }
+    for entry in closing.filter({ $0.at <= instant }) { entry.connection.close() }
     closing.removeAll { $0.at <= instant }
     for entry in helloDeadlines where entry.at <= instant {
       if let client = clients[entry.client], client.isGreeting {
@@ -160,7 +160,7 @@ final class ShardHost: @unchecked Sendable {
     case .send(let message, to: let peer, let envelope): links.send(message, to: peer, envelope)
     case .store(let operation, let id): storage?.submit(operation, id: id, results: &results)
     case .schedule(let timer, at: let at):
-      if let timers { loop.schedule(at: at.nanoseconds, timers, token: timer.raw) }
+      if let timers { loop.schedule(at: at.nanoseconds, timer.raw, for: timers) }
     case .note(let event): note(event)
     case .halt(let reason): node.halt(reason)
     }
@@ -236,21 +236,26 @@ final class ShardHost: @unchecked Sendable {
   // MARK: Clients
 
   /// A connection that the listener accepted.
-  func onAccepted(client descriptor: Int32) {
+  func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
     nextConnection += 1
     let id = nextConnection
-    let connection = Connection(descriptor: descriptor, on: loop, options: node.clientOptions)
-    let client = ClientConnection(id: id, host: self, connection: connection)
+    let client = ClientConnection(id: id, host: self)
+    guard
+      let connection = try? Connection.adopt(
+        descriptor, peer: address, on: loop, options: NodeServer.clientOptions, handler: client)
+    else { return node.admission.onClosed(wasGreeting: true) }
+    client.attach(connection)
     clients[id] = client
-    connection.start(handler: client)
     helloDeadlines.append((id, now.instant.advanced(by: .milliseconds(configuration.limits.helloTimeoutMs))))
     counters.connectionsAccepted += 1
   }
 
-  func onGreeted(_ client: ClientConnection) { node.connections.onGreeted() }
+  func onGreeted(_ client: ClientConnection) { node.admission.onGreeted() }
 
-  func onClosed(_ client: ClientConnection) {
-    if clients.removeValue(forKey: client.id) != nil { node.connections.onClosed(wasGreeting: client.isGreeting) }
+  func onClosed(_ client: ClientConnection, _ connection: Connection) {
+    counters.onClosed(connection)
+    closing.removeAll { $0.connection === connection }
+    if clients.removeValue(forKey: client.id) != nil { node.admission.onClosed(wasGreeting: !client.wasGreeted) }
   }
 
   /// A connection that closes after its last word gets a second to be read.
@@ -262,18 +267,30 @@ final class ShardHost: @unchecked Sendable {
 
   var cluster: ClusterID { shard.view.current?.layout.cluster ?? .none }
 
-  var peerOptions: ConnectionOptions { node.peerOptions }
+  var peerOptions: ConnectionOptions { NodeServer.peerOptions }
 
-  func onAccepted(peer descriptor: Int32) {
-    let connection = Connection(descriptor: descriptor, on: loop, options: node.peerOptions)
-    let link = PeerLink(accepted: connection, host: self)
+  /// A link that the listener accepted.
+  @discardableResult
+  func onAccepted(peer descriptor: Int32, _ address: SocketAddress) -> PeerLink? {
+    let link = PeerLink(.acceptor, host: self)
+    guard
+      let connection = try? Connection.adopt(
+        descriptor, peer: address, on: loop, options: peerOptions, handler: link)
+    else { return nil }
+    link.attach(connection)
     links.onAccepted(link)
-    connection.start(handler: link)
-    onHandshake(connection)
+    return link
   }
 
-  private func onHandshake(_ connection: Connection) {
-    // Bounded like a client's HELLO; a link that is up by then has been taken off the list of handshakes.
+  /// A link that another loop accepted, and whose HELLO says that it belongs here.
+  func onMoved(peer descriptor: Int32, _ address: SocketAddress, _ hello: Hello) {
+    onAccepted(peer: descriptor, address)?.welcome(hello)
+  }
+
+  /// The loop that a link belongs to, by its HELLO; nil when it is this one.
+  func home(of hello: Hello) -> ShardHost? {
+    let home = Int(hello.shard) % identity.shards
+    return home == index ? nil : node.hosts[home]
   }
 
   func onLinkChanged(_ peer: NodeID, isUp: Bool) {
