@@ -110,6 +110,11 @@ public enum RequestMemory {
     public var id: RequestID
     /// May be forgotten from here on.
     public var until: WallTime
+
+    public init(id: RequestID, until: WallTime) {
+      self.id = id
+      self.until = until
+    }
   }
 
   /// Milliseconds for which a retry may follow its first attempt.
