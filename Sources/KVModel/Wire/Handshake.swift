@@ -76,9 +76,9 @@ public struct Hello: Hashable, Sendable {
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     lowestRevision = try reader.u8()
     highestRevision = try reader.u8()
-    let role = try reader.u8()
-    guard let known = Role(rawValue: role) else { throw .unknownTag(role) }
-    self.role = known
+    let tag = try reader.u8()
+    guard let role = Role(rawValue: tag) else { throw .unknownTag(tag) }
+    self.role = role
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     expected = NodeID(try reader.u64())
@@ -89,6 +89,8 @@ public struct Hello: Hashable, Sendable {
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
     guard lowestRevision <= highestRevision else { throw .outOfBounds }
+    // A peer's number of loops is divided by; zero of them must not get that far.
+    guard role == .client || ((1...256).contains(shards) && shard < shards) else { throw .outOfBounds }
   }
 
   /// Whether both sides can talk: the current revision lies in the range offered.
@@ -162,6 +164,8 @@ public struct Welcome: Hashable, Sendable {
     var reader = ByteReader(body)
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     revision = try reader.u8()
+    // Before the rest, whose form a later revision may change.
+    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     generation = try Generation(from: &reader)
