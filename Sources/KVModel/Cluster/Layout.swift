@@ -10,7 +10,9 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads `host:port`, and `[address]:port` for IPv6.
   public init?(_ text: String) {
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
+    guard let colon = text.lastIndex(of: ":") else { return nil }
+    let digits = text[text.index(after: colon)...]
+    guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits), port > 0 else {
       return nil
     }
     var host = text[..<colon]
