@@ -108,7 +108,7 @@ extension NodeDescription {
     generation.encode(into: &bytes)
     bytes.append(integer: shards)
     bytes.append(bool: syncs)
-    bytes.append(text: release)
+    bytes.append(text: release, max: Hello.agentBytesMax)
     bytes.append(integer: expected.value)
     for value in [
       measurements.uptimeMs, measurements.diskUsedBytes, measurements.diskTotalBytes, measurements.dataBytes,

@@ -68,7 +68,7 @@ public struct Hello: Hashable, Sendable {
     bytes.append(integer: shard)
     bytes.append(integer: shards)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
@@ -157,7 +157,7 @@ public struct Welcome: Hashable, Sendable {
     bytes.append(integer: wall.milliseconds)
     bytes.append(integer: requestBytesMax)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
@@ -177,7 +177,6 @@ public struct Welcome: Hashable, Sendable {
     features = try reader.u64()
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
-    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     guard shards >= 1, shards <= 256 else { throw .outOfBounds }
   }
 }
@@ -213,7 +212,7 @@ public struct Refusal: Hashable, Sendable {
 
   public func encode(into bytes: inout [UInt8]) {
     bytes.append(reason.rawValue)
-    bytes.append(text: detail)
+    bytes.append(text: detail, max: Failure.detailBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
