@@ -82,7 +82,7 @@ struct Decoder: Sendable, CustomTestStringConvertible {
     Decoder(part: "VersionVector") {
       $0.vector()
     } encode: {
-      $0.encode(into: &$1)
+      VersionVector($0.entries).encode(into: &$1)
     } decode: { (r) throws(DecodeError) in
       try VersionVector(from: &r)
     },
@@ -108,7 +108,10 @@ struct Decoder: Sendable, CustomTestStringConvertible {
   } reseal: {
     Reseal.record(&$0)
   } recode: { (input) throws(DecodeError) in
-    EncodedRecord(try EncodedRecord(unverified: input).decoded()).bytes
+    // Rebuilt by the constructors that sort, so that an order which the decoder overlooked shows.
+    let record = try EncodedRecord(unverified: input).decoded()
+    let rebuilt = Record(context: VersionVector(record.context.entries), versions: record.versions)
+    return EncodedRecord(rebuilt).bytes
   }
 
   static let token = Decoder("ContextToken") {
