@@ -129,6 +129,8 @@ public struct EncodedRecord: Hashable, Sendable {
       throw .notCanonical
     }
     let content = try decodeContent(kind: kind, bytes: valueBytes, checksum: checksum, from: &values)
+    // Only what expires is swept; otherwise a forged copy would erase a value in every join.
+    guard content != .swept || expiry != 0 else { throw .notCanonical }
     return Version(
       dot: Dot(actor: context.entries[place].actor, counter: counter), stamp: stamp,
       expiry: expiry == 0 ? nil : WallTime(milliseconds: expiry), requestID: requestID, checksum: checksum,

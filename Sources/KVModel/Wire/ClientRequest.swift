@@ -16,18 +16,19 @@ public enum Quorum: Hashable, Sendable {
     }
   }
 
-  // On the wire: 0 quorum, 255 all, otherwise the number.
+  // On the wire: 254 quorum, 255 all, otherwise the number. Zero travels as zero, so that the node refuses it; a number
+  // that would read as a word is sent as 253, which is above every N and refused too.
   func encode(into bytes: inout [UInt8]) {
     switch self {
-    case .quorum: bytes.append(0)
-    case .owners(let count): bytes.append(count)
+    case .quorum: bytes.append(254)
+    case .owners(let count): bytes.append(min(count, 253))
     case .all: bytes.append(255)
     }
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
     switch try reader.u8() {
-    case 0: self = .quorum
+    case 254: self = .quorum
     case 255: self = .all
     case let count: self = .owners(count)
     }
@@ -71,8 +72,8 @@ public struct WriteRequest: Hashable, Sendable {
 ///
 /// | type | body |
 /// |---|---|
-/// | get | R 1, key |
-/// | put | key, W 1, request id 16, retry 1, ttl ms 8 (0 = none), context 4+n (length 0xffffffff = no context), checksum 8, value 4+n |
+/// | get | R 1 (254 = quorum, 255 = all), key |
+/// | put | key, W 1, request id 16, retry 1, ttl ms 8 (all ones = none), context 4+n (length 0xffffffff = no context), checksum 8, value 4+n |
 /// | delete | as put, without ttl, checksum and value |
 /// | explain | key |
 /// | describe, fetchLayout | nothing |
@@ -152,13 +153,15 @@ public enum ClientRequest: Hashable, Sendable {
 
 extension WriteRequest {
   private static let noContext = UInt32.max
+  /// Not zero: a time to live of zero must reach the node, so that it is refused and not kept for ever.
+  private static let noTTL = UInt64.max
 
   func encode(into bytes: inout [UInt8]) {
     key.encode(into: &bytes)
     quorum.encode(into: &bytes)
     requestID.encode(into: &bytes)
     bytes.append(bool: isRetry)
-    if payload != .delete { bytes.append(integer: ttlMs ?? 0) }
+    if payload != .delete { bytes.append(integer: ttlMs ?? WriteRequest.noTTL) }
     if let context { bytes.append(blob: context.bytes) } else { bytes.append(integer: WriteRequest.noContext) }
     guard case .put(let value, let checksum) = payload else { return }
     bytes.append(integer: checksum)
@@ -170,8 +173,8 @@ extension WriteRequest {
     quorum = try Quorum(from: &reader)
     requestID = try RequestID(from: &reader)
     isRetry = try reader.bool()
-    let ttl = isDelete ? 0 : try reader.u64()
-    ttlMs = ttl == 0 ? nil : ttl
+    let ttl = isDelete ? WriteRequest.noTTL : try reader.u64()
+    ttlMs = ttl == WriteRequest.noTTL ? nil : ttl
     context = try WriteRequest.context(from: &reader)
     guard !isDelete else {
       payload = .delete

@@ -128,7 +128,12 @@ public enum ClientResponse: Hashable, Sendable {
     case .described: self = .described(try NodeDescription(from: &reader))
     case .layout:
       let layout = try Layout(from: &reader)
-      self = .layout(layout, try PartitionTable(from: &reader, members: layout.members.count))
+      let table = try PartitionTable(from: &reader, members: layout.members.count)
+      // Clients index this table by partitions of that layout.
+      guard table.partitionBits == layout.settings.partitionBits, table.copies <= layout.settings.replication else {
+        throw .outOfBounds
+      }
+      self = .layout(layout, table)
     case .done: self = .done
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,

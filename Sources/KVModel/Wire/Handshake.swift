@@ -72,7 +72,7 @@ public struct Hello: Hashable, Sendable {
     bytes.append(integer: shards)
     bytes.append(integer: clockMs)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
@@ -80,9 +80,9 @@ public struct Hello: Hashable, Sendable {
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     lowestRevision = try reader.u8()
     highestRevision = try reader.u8()
-    let role = try reader.u8()
-    guard let known = Role(rawValue: role) else { throw .unknownTag(role) }
-    self.role = known
+    let tag = try reader.u8()
+    guard let role = Role(rawValue: tag) else { throw .unknownTag(tag) }
+    self.role = role
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     expected = NodeID(try reader.u64())
@@ -94,6 +94,8 @@ public struct Hello: Hashable, Sendable {
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
     guard lowestRevision <= highestRevision else { throw .outOfBounds }
+    // A peer's number of loops is divided by; zero of them must not get that far.
+    guard role == .client || ((1...256).contains(shards) && shard < shards) else { throw .outOfBounds }
   }
 
   /// Whether both sides can talk: the current revision lies in the range offered.
@@ -160,13 +162,15 @@ public struct Welcome: Hashable, Sendable {
     bytes.append(integer: wall.milliseconds)
     bytes.append(integer: requestBytesMax)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
     var reader = ByteReader(body)
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     revision = try reader.u8()
+    // Before the rest, whose form a later revision may change.
+    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     generation = try Generation(from: &reader)
@@ -178,7 +182,6 @@ public struct Welcome: Hashable, Sendable {
     features = try reader.u64()
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
-    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     guard shards >= 1, shards <= 256 else { throw .outOfBounds }
   }
 }
@@ -214,7 +217,7 @@ public struct Refusal: Hashable, Sendable {
 
   public func encode(into bytes: inout [UInt8]) {
     bytes.append(reason.rawValue)
-    bytes.append(text: detail)
+    bytes.append(text: detail, max: Failure.detailBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {

@@ -214,7 +214,10 @@ extension ReplicaWrite {
     let tag = try reader.u8()
     let minted = try Dot(from: &reader)
     switch tag {
-    case 0: purpose = .write(minted: minted)
+    case 0:
+      // Every context covers a counter of zero, so it would pass for a dot that is there.
+      guard minted.counter >= 1 else { throw .outOfBounds }
+      purpose = .write(minted: minted)
     case 1:
       guard minted == .none else { throw .notCanonical }
       purpose = .repair
