@@ -176,7 +176,7 @@ public final class Connection: @unchecked Sendable {
   /// of `onBytes`, when no input is kept and no output waits; nil when there is some, or the connection is closed.
   public func detach() -> Int32? {
     loop.assertInLoop()
-    guard state == .open, !isDelivering, input.isEmpty, outputBytes == 0 else { return nil }
+    guard state == .open, !isDelivering, input.count == 0, outputBytes == 0 else { return nil }
     loop.unwatch(descriptor, key: key)
     isRegistered = false
     defer { descriptor = -1 }

@@ -1,5 +1,6 @@
 import KVCore
 import KVModel
+import KVNet
 import KVStorage
 
 // What a node measures of itself, gathered from its loops.

@@ -245,7 +245,7 @@ public struct Control: Sendable {
 
 extension Failure {
   /// What a node without a layout answers.
-  static var notInCluster: Failure {
+  public static var notInCluster: Failure {
     Failure(.notMember, detail: "this node belongs to no cluster yet; form one with: kvctl cluster init")
   }
 }

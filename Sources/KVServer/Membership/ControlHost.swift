@@ -58,7 +58,7 @@ final class ControlHost: @unchecked Sendable {
   }
 
   private func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
-    guard node.admission.admit() else { return Posix.discard(descriptor) }
+    guard node.admission.admit() else { return Posix.discard(descriptor: descriptor) }
     nextClientLoop = (nextClientLoop + 1) % node.hosts.count
     let host = node.hosts[nextClientLoop]
     host.loop.execute { host.onAccepted(client: descriptor, address) }
@@ -165,8 +165,10 @@ final class ControlHost: @unchecked Sendable {
       logger.warning("a peer is unreachable", metadata: ["peer": "\(name)", "id": "\(id)"])
     case .peerReplaced(let id, let name, let detail):
       logger.error(
-        "a peer's address is answered by a node that is no member; its data directory was lost or replaced; it takes "
-          + "no part until its data are restored",
+        """
+        a peer's address is answered by a node that is no member: its data directory was lost or replaced; it takes no \
+        part until its data are restored
+        """,
         metadata: ["peer": "\(name)", "id": "\(id)", "detail": "\(detail)"])
     case .joined(let cluster, let version, let members):
       logger.info(
@@ -178,8 +180,10 @@ final class ControlHost: @unchecked Sendable {
         metadata: ["configured": "\(configured)", "layout": "\(layout)"])
     case .stranger(let expected, let cluster):
       logger.error(
-        "this node is not a member: a cluster expects another node id at this address, and this data directory is new; "
-          + "stop this node and restore the old data directory, or wait for the release that can replace a node",
+        """
+        this node is not a member: a cluster expects another node id at this address, and this data directory is new; \
+        stop this node and restore the old data directory, or wait for the release that can replace a node
+        """,
         metadata: ["expected": "\(expected)", "cluster": "\(cluster)"])
     }
   }

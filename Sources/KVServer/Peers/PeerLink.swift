@@ -3,7 +3,7 @@ import KVModel
 import KVNet
 
 /// One connection to a peer, dialled or accepted: handshake, then messages both ways. Confined to its host's loop.
-final class PeerLink: ConnectionHandler {
+final class PeerLink: ConnectionHandler, @unchecked Sendable {
   enum Side: Equatable {
     /// This node dialled the peer.
     case dialler(NodeID)
