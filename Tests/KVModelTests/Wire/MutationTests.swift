@@ -8,7 +8,7 @@ import Testing
   private let rounds = 32_000
 #endif
 
-/// Issue 2, part 2: decoders reject every malformed input without a trap. Some 44 decoders times 32,000 inputs.
+/// Issue 2, part 2: decoders reject every malformed input without a trap. Forty decoders times 32,000 inputs.
 @Suite struct MutationTests {
   @Test(arguments: Decoder.all)
   func `a mutated input is refused, or is what its decoded value encodes to`(_ decoder: Decoder) {
