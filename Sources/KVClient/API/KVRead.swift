@@ -1,0 +1,95 @@
+internal import KVModel
+
+/// One of the concurrent versions of a key.
+public struct KVVersion: Hashable, Sendable {
+  /// nil: deleted or expired.
+  public var value: [UInt8]?
+  /// When it was written by the clock of the node that took the write, milliseconds since 1970.
+  public var writtenAtMs: UInt64
+  /// When it expires, milliseconds since 1970; nil = never.
+  public var expiresAtMs: UInt64?
+
+  public init(value: [UInt8]?, writtenAtMs: UInt64, expiresAtMs: UInt64? = nil) {
+    self.value = value
+    self.writtenAtMs = writtenAtMs
+    self.expiresAtMs = expiresAtMs
+  }
+}
+
+/// A key that has a value.
+public struct KVRead: Hashable, Sendable {
+  /// The newest version that is alive.
+  public var value: [UInt8]
+  /// Every concurrent version, newest first; more than one after writes that did not know of each other.
+  public var versions: [KVVersion]
+  /// For the write that replaces what was read.
+  public var context: KVContext
+
+  public init(value: [UInt8], versions: [KVVersion], context: KVContext) {
+    self.value = value
+    self.versions = versions
+    self.context = context
+  }
+}
+
+/// What a read found, the absence of a key included.
+public struct KVState: Hashable, Sendable {
+  /// nil: the key is absent.
+  public var value: [UInt8]?
+  /// Every concurrent version, newest first; empty when the key was never written.
+  public var versions: [KVVersion]
+  /// For the write that replaces what was read; there is one for an absent key too.
+  public var context: KVContext
+
+  public init(value: [UInt8]?, versions: [KVVersion], context: KVContext) {
+    self.value = value
+    self.versions = versions
+    self.context = context
+  }
+}
+
+/// What an acknowledged write brought about.
+public struct KVReceipt: Hashable, Sendable {
+  /// Covers the write and all that it replaced: the context of the next write.
+  public var context: KVContext
+  /// The write's time by the clock of the node that took it, milliseconds since 1970.
+  public var writtenAtMs: UInt64
+  /// Owners on which it is durable.
+  public var acknowledgements: Int
+  /// Owners that were missed and will be told later.
+  public var hints: Int
+
+  public init(context: KVContext, writtenAtMs: UInt64, acknowledgements: Int, hints: Int) {
+    self.context = context
+    self.writtenAtMs = writtenAtMs
+    self.acknowledgements = acknowledgements
+    self.hints = hints
+  }
+}
+
+extension KVState {
+  /// Takes a node's answer, after each value was held against its checksum.
+  init(_ answer: ReadAnswer) throws(KVError) {
+    versions = []
+    versions.reserveCapacity(answer.siblings.count)
+    for sibling in answer.siblings {
+      if let value = sibling.value, Checksum.of(value) != sibling.checksum {
+        throw KVError(.checksumMismatch, "a value came back other than its writer sent it; the read can be repeated")
+      }
+      versions.append(
+        KVVersion(
+          value: sibling.value, writtenAtMs: sibling.stamp.wall.milliseconds,
+          expiresAtMs: sibling.expiry?.milliseconds))
+    }
+    value = answer.value
+    context = KVContext(answer.context)
+  }
+}
+
+extension KVReceipt {
+  init(_ receipt: Receipt) {
+    self.init(
+      context: KVContext(receipt.context), writtenAtMs: receipt.stamp.wall.milliseconds,
+      acknowledgements: Int(receipt.acknowledgements), hints: Int(receipt.hints))
+  }
+}

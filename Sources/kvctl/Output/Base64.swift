@@ -1,0 +1,7 @@
+import Foundation
+
+/// Base64 in its standard alphabet, as JSON documents carry bytes.
+enum Base64 {
+  static func encode(_ bytes: some Collection<UInt8>) -> String { Data(bytes).base64EncodedString() }
+  static func decode(_ text: String) -> [UInt8]? { Data(base64Encoded: text).map { [UInt8]($0) } }
+}

@@ -1,0 +1,56 @@
+import Foundation
+import KVModel
+
+/// stdout and stderr.
+enum Output {
+  static func write(_ report: Report, _ format: OutputFormat, _ identity: (cluster: ClusterID, layoutVersion: UInt32)?)
+  {
+    for note in report.notes { Output.note(note) }
+    switch format {
+    case .table:
+      if let value = report.value { bytes(value) }
+      for line in report.lines { Output.line(line) }
+    case .json:
+      line(report.envelope(cluster: identity?.cluster.description, layout: identity?.layoutVersion).pretty)
+    case .jsonl:
+      for row in report.jsonLines { Output.line(row) }
+    }
+    for failure in report.failures { note("kvctl: error: \(prefix(failure))\(failure.message)") }
+  }
+
+  private static func prefix(_ failure: CommandFailure) -> String {
+    guard let node = failure.node, !failure.message.contains(node) else { return "" }
+    return "\(node): "
+  }
+
+  static func line(_ text: String) { bytes(Array(text.utf8) + [UInt8(ascii: "\n")]) }
+
+  /// To stderr, so that stdout holds results alone.
+  static func note(_ text: String) {
+    // Nothing is left to be told when stderr is gone.
+    try? Files.write(Array(text.utf8) + [UInt8(ascii: "\n")], to: STDERR_FILENO, named: "stderr")
+  }
+
+  /// A reader that went away (`kvctl … | head`) ends the program, as it does others.
+  static func bytes(_ bytes: [UInt8]) {
+    do { try Files.write(bytes, to: STDOUT_FILENO, named: "stdout") } catch { exit(ExitStatus.error.rawValue) }
+  }
+}
+
+/// What is at the other end of stdin, stdout and stderr.
+enum Terminal {
+  static var isInput: Bool { isatty(STDIN_FILENO) == 1 }
+  static var isError: Bool { isatty(STDERR_FILENO) == 1 }
+
+  static func hasColour(noColor: Bool) -> Bool {
+    let environment = ProcessInfo.processInfo.environment
+    return !noColor && isatty(STDOUT_FILENO) == 1 && environment["NO_COLOR"] == nil && environment["TERM"] != "dumb"
+  }
+
+  /// Asks on stderr; whatever is not a yes is a no.
+  static func confirm(_ question: String) -> Bool {
+    try? Files.write(Array("\(question) [y/N] ".utf8), to: STDERR_FILENO, named: "stderr")
+    let answer = readLine()?.lowercased() ?? ""
+    return answer == "y" || answer == "yes"
+  }
+}
