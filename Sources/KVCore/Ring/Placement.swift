@@ -3,7 +3,7 @@ import KVModel
 public enum Placement {
   /// The first table of `layout`: the clockwise walk, levelled. A pure function of its members and settings.
   public static func table(for layout: Layout) -> PartitionTable {
-    var settlement = Settlement(layout, FairShares(of: layout))
+    var settlement = Settlement(layout, FairShares(of: layout), change: false)
     VirtualNodes(of: layout).walk(partitionBits: layout.settings.partitionBits) { partition, member in
       settlement.add(member, to: partition)
       return !settlement.isFull(partition)
@@ -17,7 +17,7 @@ public enum Placement {
   ) -> PartitionTable {
     guard table.partitionBits == layout.settings.partitionBits else { return self.table(for: layout) }
     let rules = FairShares(of: layout)
-    var settlement = Settlement(layout, rules)
+    var settlement = Settlement(layout, rules, change: true)
     var loads = [UInt64](repeating: 0, count: layout.members.count)
     let successors = previous.members.map { layout.index(of: $0.id) }
     let kept = (0..<table.partitions).map { partition in
@@ -38,8 +38,7 @@ public enum Placement {
 
   private static func finish(_ unfinished: Settlement, _ layout: Layout) -> PartitionTable {
     var settlement = unfinished
-    settlement.fill()
-    settlement.level()
+    settlement.settle()
     let rules = FairShares(of: layout)
     var owners: [UInt16] = []
     owners.reserveCapacity(rules.copies * layout.settings.partitions)

@@ -4,35 +4,44 @@ import KVModel
 struct Settlement {
   private let rules: FairShares
   private let ids: [UInt64]
-  private let partitions: Int
+  private let isChange: Bool
   /// The bounds within which a member's copies are left alone.
   private let bounds: [Bounds]
   /// Owners of each partition; full when there are `rules.copies`.
   private(set) var lists: [[Int]]
   /// The partitions of each member.
   private var held: [[Int]]
+  /// The lists as they were before `settle`, or nothing when no list has data behind it yet.
+  private var before: [[Int]] = []
+  /// Copies of each member that are not in `before`: nobody has their data, so moving them on costs nothing.
+  private var fresh: [Int]
 
-  /// Two per cent about the fair share, widened to whole copies.
+  /// What a member may hold without being touched, in whole copies.
   private struct Bounds {
+    /// 97 % of the fair share.
     let least: Int
     let fair: Int
+    /// 102 % in a first table, 107 % after a change: moving data for less is not worth it.
     let most: Int
 
-    init(fair exact: UInt64, partitions: Int) {
-      let floor = Int(exact >> 32)
+    init(fair exact: UInt64, partitions: Int, percentMost: UInt64) {
       let ceiling = Int((exact + FairShares.one - 1) >> 32)
-      least = min(floor, Int((exact / 100 * 98 + FairShares.one - 1) >> 32))
+      least = Int((exact / 100 * 97) >> 32)
       fair = ceiling
-      most = min(partitions, max(ceiling, Int((exact / 100 * 102) >> 32)))
+      most = min(partitions, max(ceiling, Int((exact / 100 * percentMost) >> 32)))
     }
   }
 
-  init(_ layout: Layout, _ rules: FairShares) {
+  /// Empty lists for `layout`. In a `change` the lists that are added before `settle` have data behind them.
+  init(_ layout: Layout, _ rules: FairShares, change: Bool) {
     let partitions = layout.settings.partitions
     self.rules = rules
-    self.partitions = partitions
     ids = layout.members.map(\.id.value)
-    bounds = layout.members.indices.map { Bounds(fair: rules.fair($0, of: partitions), partitions: partitions) }
+    isChange = change
+    bounds = layout.members.indices.map { member in
+      Bounds(fair: rules.fair(member, of: partitions), partitions: partitions, percentMost: change ? 107 : 102)
+    }
+    fresh = Array(repeating: 0, count: layout.members.count)
     lists = Array(repeating: [], count: partitions)
     held = Array(repeating: [], count: layout.members.count)
   }
@@ -46,28 +55,32 @@ struct Settlement {
     held[member].append(partition)
   }
 
-  /// Gives every place that is still free to the member with the least load for its share.
-  mutating func fill() {
+  /// Gives free places to the members with the least load for their share, then brings every member within its
+  /// bounds, by as few moves as it can find.
+  mutating func settle() {
+    if isChange { before = lists }
     for partition in lists.indices {
       while !isFull(partition) {
-        var best: Int?
-        for member in held.indices where best == nil || isLighter(member, than: best!) {
-          if admits(member, beside: lists[partition]) { best = member }
-        }
-        guard let best else { fatalError("invariant broken: partition \(partition) has \(lists[partition]) only") }
-        add(best, to: partition)
+        let member = lightest(for: partition)
+        add(member, to: partition)
+        fresh[member] += 1
       }
     }
-  }
-
-  /// Brings every member within its bounds, by as few moves as it can find.
-  mutating func level() {
     for member in held.indices {
       while held[member].count > bounds[member].most, relieve(member) {}
     }
     for member in held.indices {
       while held[member].count < bounds[member].least, feed(member) {}
     }
+  }
+
+  private func lightest(for partition: Int) -> Int {
+    var best: Int?
+    for member in held.indices where best == nil || isLighter(member, than: best!) {
+      if admits(member, beside: lists[partition]) { best = member }
+    }
+    guard let best else { fatalError("invariant broken: nobody may join \(lists[partition]) of \(partition)") }
+    return best
   }
 
   // MARK: The rules
@@ -103,34 +116,52 @@ struct Settlement {
 
   /// Takes one copy from `member`.
   private mutating func relieve(_ member: Int) -> Bool {
-    for target in byLoad() where held[target].count < bounds[target].fair {
-      if shift(from: member, to: target) { return true }
+    let below = byLoad().filter { held[$0].count < bounds[$0].fair }
+    let open = held.indices.filter { held[$0].count < bounds[$0].most }
+    for cost in Cost.allCases {
+      for target in below where shift(from: member, to: target, cost) { return true }
+      if shiftAlongPath(from: member, to: open, cost) { return true }
     }
-    return shiftAlongPath(from: member, to: held.indices.filter { held[$0].count < bounds[$0].most })
+    return false
   }
 
   /// Gives one copy to `member`.
   private mutating func feed(_ member: Int) -> Bool {
     let donors = byLoad().reversed().filter { held[$0].count > bounds[$0].least }
-    for donor in donors where shift(from: donor, to: member) { return true }
-    for donor in donors where shiftAlongPath(from: donor, to: [member]) { return true }
+    for cost in Cost.allCases {
+      for donor in donors where shift(from: donor, to: member, cost) { return true }
+    }
+    for donor in donors where shiftAlongPath(from: donor, to: [member], .any) { return true }
     return false
   }
 
   // MARK: Moves
 
+  /// Which copies may move.
+  private enum Cost: CaseIterable {
+    /// Those that `settle` gave to their owner, so that nobody has the data yet.
+    case free
+    case any
+  }
+
+  private func isFresh(_ partition: Int, at member: Int) -> Bool {
+    !isChange || !before[partition].contains(member)
+  }
+
+  private func mayMove(_ partition: Int, from donor: Int, to target: Int, _ cost: Cost) -> Bool {
+    (cost == .any || isFresh(partition, at: donor)) && admits(target, beside: lists[partition], without: donor)
+  }
+
   /// Moves one copy directly. Which one is spread by a hash, so that a newcomer's copies come from all over.
-  private mutating func shift(from donor: Int, to target: Int) -> Bool {
-    guard donor != target, !held[donor].isEmpty else { return false }
+  private mutating func shift(from donor: Int, to target: Int, _ cost: Cost) -> Bool {
+    guard donor != target, !held[donor].isEmpty, cost == .any || fresh[donor] > 0 else { return false }
     var random = PRNG(seed: ids[donor] ^ ids[target])
     let start = random.index(held[donor].count)
     for step in held[donor].indices {
-      let place = (start + step) % held[donor].count
-      let partition = held[donor][place]
-      if admits(target, beside: lists[partition], without: donor) {
-        replace(donor, by: target, at: place)
-        return true
-      }
+      let place = start + step < held[donor].count ? start + step : start + step - held[donor].count
+      guard mayMove(held[donor][place], from: donor, to: target, cost) else { continue }
+      replace(donor, by: target, at: place)
+      return true
     }
     return false
   }
@@ -139,10 +170,13 @@ struct Settlement {
     let partition = held[donor].remove(at: place)
     held[target].append(partition)
     for index in lists[partition].indices where lists[partition][index] == donor { lists[partition][index] = target }
+    if isChange, isFresh(partition, at: donor) { fresh[donor] -= 1 }
+    if isChange, isFresh(partition, at: target) { fresh[target] += 1 }
   }
 
   /// Moves one copy from each member of a shortest chain to the next: a → b → … → the first of `targets`.
-  private mutating func shiftAlongPath(from donor: Int, to targets: [Int]) -> Bool {
+  private mutating func shiftAlongPath(from donor: Int, to targets: [Int], _ cost: Cost) -> Bool {
+    guard cost == .any || fresh[donor] > 0 else { return false }
     var cameFrom: [(member: Int, partition: Int)?] = Array(repeating: nil, count: held.count)
     var queue = [donor]
     var head = 0
@@ -151,7 +185,7 @@ struct Settlement {
       head += 1
       for partition in held[member] {
         for next in held.indices where next != donor && cameFrom[next] == nil {
-          guard admits(next, beside: lists[partition], without: member), !lists[partition].contains(next) else { continue }
+          guard mayMove(partition, from: member, to: next, cost) else { continue }
           cameFrom[next] = (member, partition)
           if targets.contains(next) { return follow(cameFrom, to: next) }
           queue.append(next)

@@ -49,7 +49,7 @@ struct PlacementTests {
     let table = Placement.table(for: layout, after: old.table, of: old.layout)
     let (moved, least) = RingMeasure.movement(from: old, to: (layout, table))
     let loads = RingMeasure.loads(table, layout)
-    print("CHG", old.layout.members.count, layout.members.count, loads.most, loads.mostFirst, moved, least, moved * 1000 / max(1, least))
+    print("CHG", old.layout.settings.replication, Set(old.layout.members.map(\.zone)).count, old.layout.members.count, layout.members.count, loads.most, loads.mostFirst, moved, least, moved * 1000 / max(1, least))
     #expect(RingMeasure.faults(table, layout) == [])
     #expect(loads.most <= 1_100)
     #expect(loads.mostFirst <= 1_200)
