@@ -18,15 +18,18 @@ struct Settlement {
 
   /// What a member may hold without being touched, in whole copies.
   private struct Bounds {
-    /// 97 % of the fair share.
+    /// 97 % of the fair share: what a newcomer gets, and what no donor goes below.
     let least: Int
+    /// 92 %: what a member that holds data already is left at.
+    let tolerated: Int
     let fair: Int
-    /// 102 % in a first table, 107 % after a change: moving data for less is not worth it.
+    /// 102 % in a first table, 109 % after a change: moving data for less is not worth it.
     let most: Int
 
     init(fair exact: UInt64, partitions: Int, percentMost: UInt64) {
       let ceiling = Int((exact + FairShares.one - 1) >> 32)
       least = Int((exact / 100 * 97) >> 32)
+      tolerated = Int((exact / 100 * 92) >> 32)
       fair = ceiling
       most = min(partitions, max(ceiling, Int((exact / 100 * percentMost) >> 32)))
     }
@@ -39,7 +42,7 @@ struct Settlement {
     ids = layout.members.map(\.id.value)
     isChange = change
     bounds = layout.members.indices.map { member in
-      Bounds(fair: rules.fair(member, of: partitions), partitions: partitions, percentMost: change ? 107 : 102)
+      Bounds(fair: rules.fair(member, of: partitions), partitions: partitions, percentMost: change ? 109 : 102)
     }
     fresh = Array(repeating: 0, count: layout.members.count)
     lists = Array(repeating: [], count: partitions)
@@ -59,6 +62,7 @@ struct Settlement {
   /// bounds, by as few moves as it can find.
   mutating func settle() {
     if isChange { before = lists }
+    let wanted = held.indices.map { isChange && !held[$0].isEmpty ? bounds[$0].tolerated : bounds[$0].least }
     for partition in lists.indices {
       while !isFull(partition) {
         let member = lightest(for: partition)
@@ -70,7 +74,7 @@ struct Settlement {
       while held[member].count > bounds[member].most, relieve(member) {}
     }
     for member in held.indices {
-      while held[member].count < bounds[member].least, feed(member) {}
+      while held[member].count < wanted[member], feed(member) {}
     }
   }
 

@@ -49,10 +49,68 @@ struct PlacementTests {
     let table = Placement.table(for: layout, after: old.table, of: old.layout)
     let (moved, least) = RingMeasure.movement(from: old, to: (layout, table))
     let loads = RingMeasure.loads(table, layout)
-    print("CHG", old.layout.settings.replication, Set(old.layout.members.map(\.zone)).count, old.layout.members.count, layout.members.count, loads.most, loads.mostFirst, moved, least, moved * 1000 / max(1, least))
     #expect(RingMeasure.faults(table, layout) == [])
     #expect(loads.most <= 1_100)
     #expect(loads.mostFirst <= 1_200)
     #expect(moved * 100 <= least * 125)
+  }
+
+  @Test func `thirty changes in a row keep every bound`() {
+    var random = PRNG(seed: 11)
+    let settings = RingSample.settings(nodes: 40)
+    var members = RingSample.members(12, zones: 4, weights: [100, 200, 400], random: &random)
+    var layout = RingSample.layout(members, settings)
+    var table = Placement.table(for: layout)
+    var (moved, least) = (0, 0)
+    for version in 2...31 {
+      if random.chance(1, of: 3) {
+        members.remove(at: random.index(members.count))
+      } else {
+        members.append(RingSample.member(zone: random.index(4), weight: 100 << random.index(3), random: &random))
+      }
+      let next = RingSample.layout(members, settings, version: UInt32(version))
+      let after = Placement.table(for: next, after: table, of: layout)
+      let movement = RingMeasure.movement(from: (layout, table), to: (next, after))
+      (moved, least) = (moved + movement.moved, least + movement.least)
+      #expect(RingMeasure.faults(after, next) == [])
+      #expect(RingMeasure.loads(after, next).most <= 1_100)
+      (layout, table) = (next, after)
+    }
+    #expect(moved * 100 <= least * 125)
+  }
+
+  @Test func `a change that changes nothing moves nothing`() {
+    var random = PRNG(seed: 12)
+    let members = RingSample.members(20, zones: 4, weights: [100, 300], scattered: true, random: &random)
+    let layout = RingSample.layout(members, RingSample.settings(nodes: 20))
+    let table = Placement.table(for: layout)
+    #expect(
+      RingMeasure.movement(
+        from: (layout, table), to: (layout, Placement.table(for: layout, after: table, of: layout))
+      ).moved == 0)
+  }
+
+  @Test func `the table is the same whatever the order in which members were learnt`() {
+    var random = PRNG(seed: 13)
+    let settings = RingSample.settings(nodes: 30)
+    let members = RingSample.members(30, zones: 4, weights: [100, 200, 400], scattered: true, random: &random)
+    let layout = RingSample.layout(members, settings)
+    let table = Placement.table(for: layout)
+    let fewer = RingSample.layout(Array(members.dropLast()), settings)
+    let after = Placement.table(for: fewer, after: table, of: layout)
+    for _ in 0..<10 {
+      #expect(Placement.table(for: RingSample.layout(members.shuffled(using: &random), settings)) == table)
+      let shuffled = RingSample.layout(members.dropLast().shuffled(using: &random), settings)
+      #expect(Placement.table(for: shuffled, after: table, of: layout) == after)
+    }
+  }
+
+  /// What every version of this code must compute, for clusters that run on it.
+  @Test func `the table of a given layout never changes`() {
+    var random = PRNG(seed: 14)
+    let members = RingSample.members(9, zones: 3, weights: [100, 200, 400], random: &random)
+    var bytes: [UInt8] = []
+    Placement.table(for: RingSample.layout(members, RingSample.settings(nodes: 9))).encode(into: &bytes)
+    #expect(Checksum.of(bytes) == 13_631_278_061_962_028_117)
   }
 }

@@ -104,4 +104,34 @@ enum RingSample {
       return member(zone: zone, weight: weight, random: &random)
     }
   }
+
+  /// The plain clockwise walk, for one zone or several: the first N tokens of distinct hosts, of distinct zones while
+  /// there are any. What `Placement` would be without its levelling.
+  static func clockwiseWalk(_ layout: Layout) -> PartitionTable {
+    let copies = min(layout.settings.replication, Set(layout.members.map(\.host)).count)
+    let zones = Set(layout.members.map(\.zone)).count
+    let ring = layout.members.enumerated().flatMap { index, member in
+      (0..<(Int(member.weight) * layout.settings.virtualNodes / 100)).map { number in
+        var bytes: [UInt8] = []
+        bytes.append(integer: member.id.value)
+        bytes.append(integer: UInt32(number))
+        return (bytes.withUnsafeBytes { Murmur3.hash($0).first }, index)
+      }
+    }.sorted { $0 < $1 }
+    var owners: [UInt16] = []
+    for partition in 0..<layout.settings.partitions {
+      let start = UInt64(partition) << UInt64(64 - layout.settings.partitionBits)
+      var list: [Int] = []
+      var place = ring.firstIndex { $0.0 >= start } ?? 0
+      while list.count < copies {
+        let member = layout.members[ring[place].1]
+        let used = Set(list.map { layout.members[$0].zone })
+        let isNew = !list.contains { layout.members[$0].host == member.host }
+        if isNew, !used.contains(member.zone) || used.count == zones { list.append(ring[place].1) }
+        place = (place + 1) % ring.count
+      }
+      owners += list.map { UInt16($0) }
+    }
+    return PartitionTable(partitionBits: layout.settings.partitionBits, copies: copies, owners: owners)
+  }
 }
