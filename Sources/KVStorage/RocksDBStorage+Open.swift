@@ -164,7 +164,7 @@ extension StorageOpenError {
       switch error {
       case .unknownRevision(let revision): .newerFormat(path: path, found: "revision \(revision) of \(what)")
       case .truncated, .trailingBytes, .outOfBounds, .unknownTag, .checksumMismatch, .notCanonical, .badMagic,
-        .notText:
+        .notText, .invalidKey, .invalidContext:
         .damaged(path: path, detail: "\(what): \(error)")
       }
   }

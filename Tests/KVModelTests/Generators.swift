@@ -67,10 +67,16 @@ extension PRNG {
   mutating func encodedRecord() -> EncodedRecord { EncodedRecord(record()) }
 
   mutating func token() -> ContextToken {
-    ContextToken(cluster: ClusterID(number()), key: key(), vector: vector(), stamp: Stamp(bits: number()))
+    ContextToken(cluster: ClusterID(number()), key: key(), vector: vector(), stamp: Stamp(bits: number()),
+      secret: Generators.secret)
   }
 
   mutating func generation() -> Generation {
     Generation(number: number(), nonce: next(), predecessor: next())
   }
+}
+
+enum Generators {
+  /// The secret that seals every generated token.
+  static let secret = ClusterSecret(low: 0x0123_4567_89ab_cdef, high: 0xfedc_ba98_7654_3210)
 }

@@ -80,8 +80,7 @@ extension Shard {
     for id in waiting { mint(id, now, &effects) }
   }
 
-  /// Whether a history claims dots of this shard's actor that it never leased: its data went back in time.
-  func claimsUnleased(_ history: VersionVector) -> Bool {
-    history[actor] > (lease.granted?.sequence ?? lease.next - 1) << 8 | 0xff
-  }
+  /// Whether a history claims dots of this shard's actor that it has not minted. Among peers' records that means that
+  /// this node's data went back in time.
+  func claimsUnminted(_ history: VersionVector) -> Bool { history[actor] > (lease.next - 1) << 8 | 0xff }
 }

@@ -275,7 +275,8 @@ extension Shard {
   }
 
   func token(of record: Record, _ key: Key) -> ContextToken {
-    ContextToken(cluster: cluster, key: key, vector: record.context, stamp: record.highestStamp)
+    ContextToken(
+      cluster: cluster, key: key, vector: record.context, stamp: record.highestStamp, secret: view.secret)
   }
 
   var cluster: ClusterID { view.current?.layout.cluster ?? .none }

@@ -122,7 +122,9 @@ extension Shard {
       return Failure(.invalidTTL, detail: "the time to live must be 1 to \(Limits.ttlMsMax) ms")
     }
     guard let token = write.context else { return nil }
-    guard token.belongs(to: key, of: layout.cluster), !claimsUnleased(token.vector) else {
+    guard token.belongs(to: key, of: layout.cluster), token.isSealed(by: view.secret),
+      !claimsUnminted(token.vector)
+    else {
       return Failure(.invalidContext, detail: "the context was not handed out for this key by this cluster")
     }
     guard HybridClock.accepts(token.stamp, at: now.wall) else {

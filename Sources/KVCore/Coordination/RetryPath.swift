@@ -96,7 +96,7 @@ extension Shard {
     case .failed(var failure):
       failure.outcome = .unknown
       respond(.failed(failure), retry.operation.request, now, &effects)
-    case .written, .explained, .described, .layout, .done: invariant(false, "a read ended with \(response)")
+    case .written, .explained, .described, .layout, .done, .reserved: invariant(false, "a read ended with \(response)")
     }
   }
 

@@ -68,7 +68,7 @@ extension ClientResponse {
   var ending: ShardCounters.Ending {
     switch self {
     case .failed(let failure): failure.outcome == .unknown ? .unknown : .rejected
-    case .value, .written, .explained, .described, .layout, .done: .ok
+    case .value, .written, .explained, .described, .layout, .done, .reserved: .ok
     }
   }
 }

@@ -192,7 +192,8 @@ extension Shard {
       return invariant(false, "a write ends before it was minted")
     }
     let token = ContextToken(
-      cluster: cluster, key: operation.write.key, vector: operation.context, stamp: minted.stamp)
+      cluster: cluster, key: operation.write.key, vector: operation.context, stamp: minted.stamp,
+      secret: view.secret)
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
     respond(.written(receipt), operation.request, now, &effects)

@@ -17,10 +17,13 @@ public struct ClusterView: Equatable, Sendable {
   public let node: NodeID
   /// Oldest first; empty while the node belongs to no cluster. More than one while a change of layout is under way.
   public let layouts: [LiveLayout]
+  /// Seals context tokens.
+  public let secret: ClusterSecret
 
-  public init(node: NodeID, layouts: [LiveLayout]) {
+  public init(node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none) {
     self.node = node
     self.layouts = layouts
+    self.secret = secret
   }
 
   /// The layout that new requests are placed by.

@@ -83,7 +83,7 @@ public struct Control: Sendable {
     case .describe: effects.append(.respond(.described(describe(now)), to: client))
     case .fetchLayout: effects.append(.respond(layoutResponse, to: client))
     case .reserveCluster(let cluster): onReserve(cluster, client, now, &effects)
-    case .formCluster(let layout): onForm(layout, client, now, &effects)
+    case .formCluster(let layout, let secret): onForm(layout, secret, client, now, &effects)
     case .get, .write, .explain: invariant(false, "Control was asked about a key")
     }
   }
@@ -101,7 +101,7 @@ public struct Control: Sendable {
       return
     }
     reservation = (cluster, now.instant.advanced(by: Control.reservationSpan))
-    effects.append(.respond(.done, to: client))
+    effects.append(.respond(.reserved(state.cluster == cluster ? state.secret : nil), to: client))
   }
 
   private func refusal(of cluster: ClusterID, _ now: Now) -> Failure? {
@@ -125,27 +125,29 @@ public struct Control: Sendable {
   }
 
   private mutating func onForm(
-    _ layout: Layout, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
+    _ layout: Layout, _ secret: ClusterSecret, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
   ) {
-    if state.layouts.last == layout, forming.isEmpty {
+    if state.layouts.last == layout, state.secret == secret, forming.isEmpty {
       effects.append(.respond(.done, to: client))
       return
     }
-    if let failure = refusal(of: layout, now) {
+    if let failure = refusal(of: layout, secret, now) {
       effects.append(.respond(.failed(failure), to: client))
       return
     }
     forming.append(client)
     state.layouts = [layout]
+    state.secret = secret
     effects.append(.persist(state))
   }
 
-  private func refusal(of layout: Layout, _ now: Now) -> Failure? {
+  private func refusal(of layout: Layout, _ secret: ClusterSecret, _ now: Now) -> Failure? {
+    guard secret != .none else { return Failure(.invalidRequest, detail: "a cluster's secret is never zero") }
     if let failure = refusal(of: layout.cluster, now) { return failure }
     guard forming.isEmpty || state.layouts.last == layout else {
       return Failure(.otherCluster, retryAfterMs: 100, detail: "node \(member.name) is accepting another layout")
     }
-    guard state.layouts.isEmpty || state.layouts.last == layout else {
+    guard state.layouts.isEmpty || (state.layouts.last == layout && state.secret == secret) else {
       return Failure(
         .invalidLayout,
         detail: "node \(member.name) has layout \(state.layouts.last?.version ?? 0) already; it cannot be formed anew")
@@ -172,7 +174,8 @@ public struct Control: Sendable {
   }
 
   private mutating func publish(_ now: Now, _ effects: inout [Effect]) {
-    let view = ClusterView(node: state.id, layouts: state.layouts.map(ClusterView.LiveLayout.init))
+    let view = ClusterView(
+      node: state.id, layouts: state.layouts.map(ClusterView.LiveLayout.init), secret: state.secret)
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
     }

@@ -15,6 +15,8 @@ public struct NodeState: Equatable, Sendable {
   public var stoppedCleanly: Bool
   /// The live layouts, oldest first; empty while the node belongs to no cluster.
   public var layouts: [Layout]
+  /// What the nodes of the cluster share and clients do not know.
+  public var secret: ClusterSecret
 
   /// A new data directory.
   public init(id: NodeID, shards: Int) {
@@ -24,6 +26,7 @@ public struct NodeState: Equatable, Sendable {
     generation = Generation(number: 0, nonce: 0, predecessor: 0)
     stoppedCleanly = true
     layouts = []
+    secret = .none
   }
 
   /// The cluster that this node accepted, once and for ever.
@@ -50,6 +53,7 @@ public struct NodeState: Equatable, Sendable {
 // | 4 | epoch |
 // | 24 | generation: number, nonce, predecessor |
 // | 1 | stopped cleanly |
+// | 16 | the cluster's secret |
 // | 1 | live layouts, then each: length 4, layout |
 // | 8 | XXH3-64 of all before |
 extension NodeState {
@@ -63,6 +67,7 @@ extension NodeState {
     bytes.append(integer: epoch)
     generation.encode(into: &bytes)
     bytes.append(bool: stoppedCleanly)
+    secret.encode(into: &bytes)
     bytes.append(UInt8(layouts.count))
     for layout in layouts {
       var inner: [UInt8] = []
@@ -87,6 +92,7 @@ extension NodeState {
     epoch = try reader.u32()
     generation = try Generation(from: &reader)
     stoppedCleanly = try reader.bool()
+    secret = try ClusterSecret(from: &reader)
     layouts = []
     for _ in 0..<(try reader.u8()) {
       let count = Int(try reader.u32())

@@ -14,38 +14,52 @@ public enum Merge {
   /// Applies `change` to the state `current` of its key, unsynced joins included.
   public static func apply(_ change: Change, to current: Record) -> Result<Outcome, Failure> {
     switch change {
-    case .join(let incoming): .success(join(incoming, into: current))
+    case .join(let incoming): join(incoming, into: current)
     case .mint(let mint): self.mint(mint, onto: current)
     }
   }
 
-  private static func join(_ incoming: Record, into current: Record) -> Outcome {
+  private static func join(_ incoming: Record, into current: Record) -> Result<Outcome, Failure> {
     let record = current.joined(incoming)
-    return Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil)
+    if let failure = storable(record) { return .failure(failure) }
+    return .success(
+      Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil))
   }
 
   private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
     let superseded = mint.superseded(of: current)
+    guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
+      return .failure(Failure(.invalidContext, detail: "the context claims versions that were never written"))
+    }
     var version = Version(
       dot: mint.dot, stamp: mint.stamp, expiry: mint.expiry, requestID: mint.requestID, checksum: mint.checksum,
       content: mint.content)
     version.stamp = max(mint.stamp, min(mint.highestSuperseded(of: current, superseded).next, mint.stampCeiling))
     var record = current
     record.add(version, superseding: superseded)
-    if let failure = admit(record) { return .failure(failure) }
+    if let failure = storable(record) ?? admit(record, after: current) { return .failure(failure) }
     return .success(Outcome(record: record, changed: true, beside: nil, minted: version))
   }
 
-  /// Refuses a write that would add a sibling to a key that has as many as are allowed.
-  private static func admit(_ record: Record) -> Failure? {
-    guard record.versions.count > 1 else { return nil }
-    if record.versions.count > Limits.siblingsMax || record.valueBytes > Limits.siblingBytesMax {
-      return Failure(
-        .tooManySiblings,
-        detail: "the key has \(record.versions.count - 1) concurrent versions; read it and write with its context")
+  /// Refuses a write that would add a sibling to a key that has as many as are allowed. One that leaves fewer is
+  /// welcome, however many are left.
+  private static func admit(_ record: Record, after current: Record) -> Failure? {
+    let grew = record.versions.count > current.versions.count
+    guard grew, record.versions.count > Limits.siblingsMax || record.valueBytes > Limits.siblingBytesMax else {
+      return nil
     }
+    return Failure(
+      .tooManySiblings,
+      detail: "the key has \(current.versions.count) concurrent versions; read it and write with its context")
+  }
+
+  /// What is stored can be read again: a record beyond the format's bounds is refused, whoever brings it.
+  private static func storable(_ record: Record) -> Failure? {
     if record.context.entries.count > Limits.contextEntriesMax {
       return Failure(.tooManySiblings, detail: "the key's context has \(record.context.entries.count) actors")
+    }
+    if record.versions.count > Limits.versionsMax || record.valueBytes > Limits.recordBytesMax - (1 << 20) {
+      return Failure(.tooManySiblings, detail: "the key has \(record.versions.count) concurrent versions")
     }
     return nil
   }

@@ -70,7 +70,7 @@ extension Shard {
       effects.append(.note(.malformedRecord(from: peer)))
       return refuse(Failure(.invalidRequest, detail: "the record cannot be decoded"), peer, envelope, now, &effects)
     }
-    if claimsUnleased(record.context) {
+    if claimsUnminted(record.context) {
       return halt(
         "node \(peer) holds versions that this node's actor \(actor) has not minted yet: the data directory went back "
           + "in time (an old copy was restored, or another process runs with this node's id)", &effects)

@@ -78,7 +78,7 @@ public struct WriteRequest: Hashable, Sendable {
 /// | explain | key |
 /// | describe, fetchLayout | nothing |
 /// | reserveCluster | cluster id 8 |
-/// | formCluster | layout |
+/// | formCluster | layout, secret 16 |
 ///
 /// A key is namespace 2, length of its partition key 2, of its sort key 2, and their bytes.
 public enum ClientRequest: Hashable, Sendable {
@@ -93,7 +93,7 @@ public enum ClientRequest: Hashable, Sendable {
   /// First step of `kvctl cluster init`: hold this node for a cluster for ten seconds.
   case reserveCluster(ClusterID)
   /// Second step: accept layout version 1.
-  case formCluster(Layout)
+  case formCluster(Layout, ClusterSecret)
 
   /// The key that decides which shard runs this request; nil for what concerns the node.
   public var key: Key? {
@@ -125,7 +125,9 @@ public enum ClientRequest: Hashable, Sendable {
     case .explain(let key): key.encode(into: &bytes)
     case .describe, .fetchLayout: break
     case .reserveCluster(let cluster): bytes.append(integer: cluster.value)
-    case .formCluster(let layout): layout.encode(into: &bytes)
+    case .formCluster(let layout, let secret):
+      layout.encode(into: &bytes)
+      secret.encode(into: &bytes)
     }
   }
 
@@ -141,9 +143,11 @@ public enum ClientRequest: Hashable, Sendable {
     case .describe: self = .describe
     case .fetchLayout: self = .fetchLayout
     case .reserveCluster: self = .reserveCluster(ClusterID(try reader.u64()))
-    case .formCluster: self = .formCluster(try Layout(from: &reader))
+    case .formCluster:
+      let layout = try Layout(from: &reader)
+      self = .formCluster(layout, try ClusterSecret(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
-      .layout, .done, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply:
       throw .unknownTag(type.rawValue)
     }
@@ -187,7 +191,7 @@ extension WriteRequest {
   private static func context(from reader: inout ByteReader) throws(DecodeError) -> ContextToken? {
     let count = try reader.u32()
     if count == noContext { return nil }
-    guard count <= ContextToken.bytesMax else { throw .outOfBounds }
-    return try ContextToken(bytes: try reader.bytes(Int(count)))
+    let bytes = try reader.bytes(Int(count))
+    do { return try ContextToken(bytes: bytes) } catch { throw .invalidContext }
   }
 }

@@ -160,7 +160,8 @@ extension PeerMessage {
     case .ping: self = .ping
     case .pong: self = .pong
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
-      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done:
+      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
+      .reserved:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

@@ -97,9 +97,7 @@ final class ClientConnection: ConnectionHandler {
     let request: ClientRequest
     do { request = try ClientRequest(header.type, body) } catch {
       host.counters.malformedRequests += 1
-      return respond(
-        .failed(Failure(.invalidRequest, detail: "malformed \(header.type) (\(error)); keys are 1 to 256 bytes")),
-        to: header.requestID)
+      return respond(.failed(ClientConnection.failure(for: error, in: header.type)), to: header.requestID)
     }
     if requests[header.requestID] != nil {
       return refuse(Refusal(.malformedFrame, "request id \(header.requestID) is under way already"))
@@ -110,6 +108,17 @@ final class ClientConnection: ConnectionHandler {
     host.bytesInFlight += body.count
     let client = ClientRef(connection: id, request: header.requestID)
     host.route(request, from: client, deadlineMs: header.deadlineMs)
+  }
+
+  /// The frame arrived as it was sent, but what it asks for is malformed.
+  private static func failure(for error: DecodeError, in type: FrameType) -> Failure {
+    switch error {
+    case .invalidKey: Failure(.invalidKey, detail: "a key has 1 to \(KVModel.Limits.keyBytesMax) bytes")
+    case .invalidContext: Failure(.invalidContext, detail: "the context is not one that a read handed out")
+    case .truncated, .trailingBytes, .outOfBounds, .unknownRevision, .unknownTag, .checksumMismatch, .notCanonical,
+      .badMagic, .notText:
+      Failure(.invalidRequest, detail: "malformed \(type): \(error)")
+    }
   }
 
   /// Why a request of so many bytes is too much now; nil when it is not.
@@ -159,7 +168,8 @@ final class ClientConnection: ConnectionHandler {
     switch error {
     case .outOfBounds: refuse(Refusal(.frameTooLarge, "the frame is longer than is allowed here"))
     case .unknownRevision(let revision): refuse(Refusal(.unknownRevision, "revision \(revision) is not spoken here"))
-    case .truncated, .trailingBytes, .unknownTag, .checksumMismatch, .notCanonical, .badMagic, .notText:
+    case .truncated, .trailingBytes, .unknownTag, .checksumMismatch, .notCanonical, .badMagic, .notText, .invalidKey,
+      .invalidContext:
       refuse(Refusal(phase == .greeting ? .notHello : .malformedFrame, "malformed frame: \(error)"))
     }
   }

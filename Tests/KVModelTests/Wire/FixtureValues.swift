@@ -32,7 +32,7 @@ enum FixtureValues {
     try Key(namespace: 0x0102, partitionKey: Array("user".utf8), sortKey: Array("1".utf8))
   }
   static func token() throws -> ContextToken {
-    ContextToken(cluster: cluster, key: try key(), vector: vector, stamp: stamp)
+    ContextToken(cluster: cluster, key: try key(), vector: vector, stamp: stamp, secret: Generators.secret)
   }
 
   static func member(_ n: UInt64) -> Member {
@@ -88,7 +88,7 @@ enum FixtureValues {
       .hello(
         Hello(
           role: .peer, cluster: cluster, node: NodeID(1), expected: NodeID(2), generation: generation, shard: 1,
-          shards: 2, agent: "kvnode 0.1.0"))
+          shards: 2, clockMs: 4, agent: "kvnode 0.1.0"))
     case .welcome:
       .welcome(
         Welcome(
@@ -105,7 +105,7 @@ enum FixtureValues {
     case .describe: .request(.describe)
     case .fetchLayout: .request(.fetchLayout)
     case .reserveCluster: .request(.reserveCluster(cluster))
-    case .formCluster: .request(.formCluster(layout))
+    case .formCluster: .request(.formCluster(layout, Generators.secret))
     case .value: .response(.value(try answer()))
     case .written: .response(.written(Receipt(context: try token(), stamp: stamp, acknowledgements: 2, hints: 1)))
     case .failed: .response(.failed(failure))
@@ -118,6 +118,7 @@ enum FixtureValues {
     case .described: .response(.described(description()))
     case .layout: .response(.layout(layout, table))
     case .done: .response(.done)
+    case .reserved: .response(.reserved(Generators.secret))
     case .replicaRead: .peer(.replicaRead(try key(), inlineBytesMax: 4_096))
     case .replicaReadReply: .peer(.replicaReadReply(.record(encoded)))
     case .replicaWrite:

@@ -40,7 +40,7 @@ enum Body: Equatable {
       self = .nothing
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster:
       self = .request(try bytes.decode { (body) throws(DecodeError) in try ClientRequest(type, body) })
-    case .value, .written, .failed, .explained, .described, .layout, .done:
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved:
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply:
@@ -70,7 +70,7 @@ extension PRNG {
     case .ping: .peer(.ping)
     case .pong: .peer(.pong)
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
-    case .value, .written, .failed, .explained, .described, .layout, .done: .response(response(type))
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved: .response(response(type))
     case .replicaRead: .peer(.replicaRead(key(), inlineBytesMax: UInt32(truncatingIfNeeded: number())))
     case .replicaReadReply:
       .peer(.replicaReadReply(pick([.record(encodedRecord()), .digest(digest()), .unreadable])))
@@ -103,7 +103,7 @@ extension PRNG {
     case .describe: return .describe
     case .fetchLayout: return .fetchLayout
     case .reserveCluster: return .reserveCluster(ClusterID(number()))
-    case .formCluster: return .formCluster(layout())
+    case .formCluster: return .formCluster(layout(), ClusterSecret(low: number(), high: number()))
     default: fatalError("\(type) is no request")
     }
   }
@@ -122,6 +122,7 @@ extension PRNG {
       let layout = layout()
       return .layout(layout, table(of: layout))
     case .done: return .done
+    case .reserved: return .reserved(chance(1, of: 2) ? nil : ClusterSecret(low: number(), high: number()))
     default: fatalError("\(type) is no reply")
     }
   }
