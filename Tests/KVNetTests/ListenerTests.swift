@@ -57,6 +57,8 @@ struct ListenerTests {
       }
       let first = try RawPeer(port: port)
       #expect(try first.receive(1) == [])
+      // The turn that refuses is over after this, so the second one meets a listener at rest.
+      try loop.sync {}
       let second = try RawPeer(port: port)
       try accepted.wait()
       #expect(try second.receive(1) == [])
@@ -66,6 +68,33 @@ struct ListenerTests {
       #expect(refused >= 1)
       #expect(suspensions == 1)
       #expect(!isSuspended)
+    }
+  }
+
+  @Test func `hazard 51: without even a spare descriptor the listener rests between attempts`() throws {
+    try withLoop { loop in
+      let failures = Box(6)
+      let accepted = Gate()
+      let (listener, port) = try loop.sync {
+        let accept: Listener.AcceptCall = { descriptor throws(SystemError) in
+          failures.value -= 1
+          if failures.value >= 0 { throw SystemError(call: "accept4", errno: ENFILE) }
+          return try Posix.accept(descriptor)
+        }
+        let listener = try Listener.bind(to: .loopback(port: 0), on: loop, backlog: 16, accept: accept) { fd, _ in
+          Posix.discard(descriptor: fd)
+          accepted.open()
+        }
+        return (Box(listener), listener.boundPort)
+      }
+      let before = try loop.sync { loop.turns }
+      let peer = try RawPeer(port: port)
+      try accepted.wait()
+      #expect(try peer.receive(1) == [])
+      let (turns, suspensions) = try loop.sync { (loop.turns - before, listener.value.suspensions) }
+      // Two calls an attempt: one to accept, one to refuse.
+      #expect(suspensions == 3)
+      #expect(turns < 100)
     }
   }
 
