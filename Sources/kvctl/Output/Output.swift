@@ -33,7 +33,7 @@ enum Output {
 
   /// A reader that went away (`kvctl … | head`) ends the program, as it does others.
   static func bytes(_ bytes: [UInt8]) {
-    do { try Files.write(bytes, to: STDOUT_FILENO, named: "stdout") } catch { exit(ExitStatus.error.rawValue) }
+    do { try Files.write(bytes, to: STDOUT_FILENO, named: "stdout") } catch { exit(ShellStatus.error.rawValue) }
   }
 }
 

@@ -2,14 +2,14 @@ import KVClient
 
 /// Why a verb, or a part of it, failed.
 struct CommandFailure: Error, Equatable {
-  var exit: ExitStatus
+  var exit: ShellStatus
   /// One word for scripts.
   var code: String
   /// One line for people: the cause, and what to do.
   var message: String
   var node: String?
 
-  init(_ exit: ExitStatus, _ code: String, _ message: String, node: String? = nil) {
+  init(_ exit: ShellStatus, _ code: String, _ message: String, node: String? = nil) {
     self.exit = exit
     self.code = code
     self.message = message
@@ -25,7 +25,7 @@ struct CommandFailure: Error, Equatable {
     if let wait = error.retryAfter {
       message += "; try again in \(Units.span(ms: UInt64(max(0, wait / .milliseconds(1)))))"
     }
-    self.init(ExitStatus(error), error.code.description, message, node: node ?? error.attempts.last?.node)
+    self.init(ShellStatus(error), error.code.description, message, node: node ?? error.attempts.last?.node)
   }
 
   var json: JSON {
@@ -44,7 +44,7 @@ struct Report {
   /// What a person sees on stderr.
   var notes: [String] = []
   var failures: [CommandFailure] = []
-  var exit = ExitStatus.done
+  var exit = ShellStatus.done
 
   init(_ data: JSON) { self.data = data }
 
