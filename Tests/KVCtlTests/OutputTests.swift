@@ -25,8 +25,8 @@ import Testing
     var report = Report(.integer(1))
     report.failures = [CommandFailure(.error, "io", "no", node: "n1")]
     #expect(
-      report.envelope(cluster: "00ff", layout: 2).line
-        == #"{"schema":"kvctl/1","cluster":"00ff","layout":2,"data":1,"#
+      report.envelope(ClusterIdentity(cluster: ClusterID(255), layoutVersion: 2)).line
+        == #"{"schema":"kvctl/1","cluster":"00000000000000ff","layout":2,"data":1,"#
         + #""errors":[{"code":"io","message":"no","node":"n1"}]}"#)
   }
 

@@ -21,7 +21,10 @@ private struct Kvctl {
     try await self(arguments, input: input)
   }
 
-  func callAsFunction(_ arguments: [String], input: [UInt8]? = nil) async throws -> Ended {
+  /// `interrupt`: sends SIGINT once this holds.
+  func callAsFunction(
+    _ arguments: [String], input: [UInt8]? = nil, interrupt: (@Sendable () -> Bool)? = nil
+  ) async throws -> Ended {
     let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
     let (output, errors) = (try TemporaryFile([]), try TemporaryFile([]))
     let stdin = try TemporaryFile(input ?? [])
@@ -37,7 +40,13 @@ private struct Kvctl {
     process.standardError = FileHandle(forWritingAtPath: errors.path)
     try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
       process.terminationHandler = { _ in continuation.resume() }
-      do { try process.run() } catch { continuation.resume(throwing: error) }
+      do { try process.run() } catch { return continuation.resume(throwing: error) }
+      guard let interrupt else { return }
+      let id = process.processIdentifier
+      Task {
+        while !interrupt() { try await Task.sleep(for: .milliseconds(1)) }
+        kill(id, SIGINT)
+      }
     }
     return Ended(
       status: process.terminationStatus, output: output.bytes, errors: String(decoding: errors.bytes, as: UTF8.self))
@@ -81,6 +90,8 @@ private struct Kvctl {
     #expect(json.text.contains(#""schema": "kvctl/1""#))
     #expect(json.text.contains(#""code": "not_found""#))
     #expect(json.text.contains(#""found": false"#))
+    #expect(json.text.contains(#""cluster": "000000000000feed""#))
+    #expect(json.text.contains(#""layout": 1"#))
     await cluster.stop()
   }
 
@@ -163,6 +174,16 @@ private struct Kvctl {
     cluster.nodes[0].script { request, _ in request.key == nil ? nil : .silence }
     #expect(try await kvctl("put", "k", "v", "--timeout", "100ms").status == 8)
     #expect(try await kvctl("get", "k", "--timeout", "100ms").status == 124)
+    await cluster.stop()
+  }
+
+  @Test func `an interrupted write is 130 and says that its outcome is unknown`() async throws {
+    let cluster = try await FakeCluster.start(1)
+    let node = cluster.nodes[0]
+    node.script { request, _ in request.key == nil ? nil : .silence }
+    let ended = try await Kvctl(endpoints: cluster.endpoints)(["put", "k", "v"]) { !node.keyed.isEmpty }
+    #expect(ended.status == 130)
+    #expect(ended.errors.contains("interrupted; the outcome is unknown"))
     await cluster.stop()
   }
 

@@ -1,4 +1,5 @@
 import KVClient
+import KVModel
 
 /// Why a verb, or a part of it, failed.
 struct CommandFailure: Error, Equatable {
@@ -19,7 +20,7 @@ struct CommandFailure: Error, Equatable {
   static func usage(_ message: String) -> CommandFailure { CommandFailure(.usage, "usage", message) }
 
   init(_ error: KVError, node: String? = nil) {
-    var message = error.message
+    var message = error.code == .cancelled ? "interrupted" : error.message
     if error.outcome == .unknown { message += "; the outcome is unknown: read the key before you write it again" }
     if error.needed > 0 { message += " (\(error.got) of \(error.needed) owners answered)" }
     if let wait = error.retryAfter {
@@ -48,11 +49,19 @@ struct Report {
 
   init(_ data: JSON) { self.data = data }
 
+  /// Of a verb that came to nothing.
+  init(_ failure: CommandFailure) {
+    data = .null
+    failures = [failure]
+    exit = failure.exit
+  }
+
   /// The document of `--json`.
-  func envelope(cluster: String?, layout: UInt32?) -> JSON {
+  func envelope(_ identity: ClusterIdentity?) -> JSON {
     .object([
-      ("schema", .text("kvctl/1")), ("cluster", .optional(cluster) { .text($0) }),
-      ("layout", .optional(layout) { .integer(Int64($0)) }), ("data", data), ("errors", .array(failures.map(\.json))),
+      ("schema", .text("kvctl/1")), ("cluster", .optional(identity) { .text($0.cluster.description) }),
+      ("layout", .optional(identity) { .integer(Int64($0.layoutVersion)) }), ("data", data),
+      ("errors", .array(failures.map(\.json))),
     ])
   }
 
