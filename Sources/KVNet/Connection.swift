@@ -172,6 +172,19 @@ public final class Connection: @unchecked Sendable {
     loop.markClosed(self)
   }
 
+  /// Gives the descriptor up, open, so that another loop can adopt it; the handler hears nothing more. Call it outside
+  /// of `onBytes`, when no input is kept and no output waits; nil when there is some, or the connection is closed.
+  public func detach() -> Int32? {
+    loop.assertInLoop()
+    guard state == .open, !isDelivering, input.count == 0, outputBytes == 0 else { return nil }
+    loop.unwatch(descriptor, key: key)
+    isRegistered = false
+    defer { descriptor = -1 }
+    state = .closed(.local)
+    handler = nil
+    return descriptor
+  }
+
   /// Ends the connection so that what is written now still reaches the peer: sends it, sends FIN, then throws input
   /// away until the peer is done too. The caller's timer bounds that with `close`.
   public func closeAfterFlush(_ reason: CloseReason = .local) {

@@ -21,15 +21,18 @@ package struct KVAdmin: Sendable {
     return (layout, table)
   }
 
-  /// Holds the node at `endpoint` for a cluster for ten seconds.
-  package func reserveCluster(_ cluster: ClusterID, at endpoint: Address) async throws(KVError) {
+  /// Holds the node at `endpoint` for a cluster for ten seconds. A member of it already tells the cluster's secret.
+  package func reserveCluster(_ cluster: ClusterID, at endpoint: Address) async throws(KVError) -> ClusterSecret? {
     let response = try await client.engine().perform(.reserveCluster(cluster), .address(endpoint), within: nil)
-    guard case .done = response else { throw KVError.unexpectedReply }
+    guard case .reserved(let secret) = response else { throw KVError.unexpectedReply }
+    return secret
   }
 
   /// Has the node at `endpoint` accept layout version 1.
-  package func formCluster(_ layout: Layout, at endpoint: Address) async throws(KVError) {
-    let response = try await client.engine().perform(.formCluster(layout), .address(endpoint), within: nil)
+  package func formCluster(
+    _ layout: Layout, _ secret: ClusterSecret, at endpoint: Address
+  ) async throws(KVError) {
+    let response = try await client.engine().perform(.formCluster(layout, secret), .address(endpoint), within: nil)
     guard case .done = response else { throw KVError.unexpectedReply }
   }
 

@@ -20,11 +20,16 @@ extension [UInt8] {
   @inlinable
   public mutating func append(bool value: Bool) { append(value ? 1 : 0) }
 
-  /// Text behind a 16-bit length.
-  public mutating func append(text: String) {
-    let utf8 = Array(text.utf8.prefix(Int(UInt16.max)))
-    append(integer: UInt16(utf8.count))
-    append(contentsOf: utf8)
+  /// Text behind a 16-bit length. What exceeds `max` bytes is left out, by whole characters of Unicode.
+  public mutating func append(text: String, max: Int = Int(UInt16.max)) {
+    var kept = text.utf8[...]
+    if kept.count > max {
+      kept = kept.prefix(max + 1)
+      // The first byte left out must begin a scalar; bytes 10xxxxxx continue one.
+      while let left = kept.popLast(), left & 0xc0 == 0x80 {}
+    }
+    append(integer: UInt16(kept.count))
+    append(contentsOf: kept)
   }
 
   /// Bytes behind a 32-bit length.

@@ -18,4 +18,8 @@ public enum DecodeError: Error, Equatable, Sendable {
   case badMagic
   /// Text that is not UTF-8.
   case notText
+  /// The frame holds together, but its key has no bytes or too many.
+  case invalidKey
+  /// The frame holds together, but its context token does not.
+  case invalidContext
 }

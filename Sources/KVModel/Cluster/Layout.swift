@@ -10,11 +10,17 @@ public struct Address: Hashable, Sendable, CustomStringConvertible {
 
   /// Reads `host:port`, and `[address]:port` for IPv6.
   public init?(_ text: String) {
-    guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
+    guard let colon = text.lastIndex(of: ":") else { return nil }
+    let digits = text[text.index(after: colon)...]
+    guard digits.utf8.allSatisfy({ (0x30...0x39).contains($0) }), let port = UInt16(digits), port > 0 else {
       return nil
     }
     var host = text[..<colon]
-    if host.hasPrefix("["), host.hasSuffix("]") { host = host.dropFirst().dropLast() } else if host.contains(":") { return nil }
+    if host.hasPrefix("["), host.hasSuffix("]") {
+      host = host.dropFirst().dropLast()
+    } else if host.contains(":") {
+      return nil
+    }
     guard !host.isEmpty, host.utf8.count <= Address.hostBytesMax else { return nil }
     self.init(host: String(host), port: port)
   }
@@ -164,19 +170,21 @@ extension Layout {
     var members: [Member] = []
     for _ in 0..<count { members.append(try Member(from: &reader)) }
     guard zip(members, members.dropFirst()).allSatisfy({ $0.id < $1.id }) else { throw .notCanonical }
+    guard Set(members.map(\.name)).count == count else { throw .outOfBounds }
     self.init(cluster: cluster, version: version, settings: settings, members: members)
   }
 }
 
 extension ClusterSettings {
+  /// Numbers that do not fit their field are sent as the nearest that does; it is out of bounds too, and refused.
   public func encode(into bytes: inout [UInt8]) {
     bytes.append(text: name)
-    bytes.append(UInt8(replication))
-    bytes.append(UInt8(readQuorum))
-    bytes.append(UInt8(writeQuorum))
-    bytes.append(UInt8(partitionBits))
-    bytes.append(integer: UInt16(virtualNodes))
-    bytes.append(UInt8(leafBits))
+    bytes.append(UInt8(clamping: replication))
+    bytes.append(UInt8(clamping: readQuorum))
+    bytes.append(UInt8(clamping: writeQuorum))
+    bytes.append(UInt8(clamping: partitionBits))
+    bytes.append(integer: UInt16(clamping: virtualNodes))
+    bytes.append(UInt8(clamping: leafBits))
   }
 
   public init(from reader: inout ByteReader) throws(DecodeError) {

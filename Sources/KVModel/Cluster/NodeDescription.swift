@@ -81,7 +81,7 @@ public struct NodeDescription: Hashable, Sendable {
     self.release = release
     self.expected = expected
     self.measurements = measurements
-    self.peers = peers
+    self.peers = peers.sorted { $0.node < $1.node }
   }
 }
 
@@ -108,7 +108,7 @@ extension NodeDescription {
     generation.encode(into: &bytes)
     bytes.append(integer: shards)
     bytes.append(bool: syncs)
-    bytes.append(text: release)
+    bytes.append(text: release, max: Hello.agentBytesMax)
     bytes.append(integer: expected.value)
     for value in [
       measurements.uptimeMs, measurements.diskUsedBytes, measurements.diskTotalBytes, measurements.dataBytes,
@@ -148,6 +148,7 @@ extension NodeDescription {
     peers = []
     for _ in 0..<count {
       let node = NodeID(try reader.u64())
+      guard peers.last.map({ $0.node < node }) ?? true else { throw .notCanonical }
       let tag = try reader.u8()
       guard let health = Peer.Health(rawValue: tag) else { throw .unknownTag(tag) }
       peers.append(Peer(node: node, health: health, sinceMs: try reader.u64()))

@@ -45,9 +45,10 @@ extension PartitionTable {
     guard reader.remaining >= count * 2 else { throw .truncated }
     var owners: [UInt16] = []
     owners.reserveCapacity(count)
-    for _ in 0..<count {
+    for place in 0..<count {
       let owner = try reader.u16()
       guard Int(owner) < members else { throw .outOfBounds }
+      guard !owners[(place - place % copies)...].contains(owner) else { throw .notCanonical }
       owners.append(owner)
     }
     self.init(partitionBits: partitionBits, copies: copies, owners: owners)

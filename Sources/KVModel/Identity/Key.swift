@@ -85,7 +85,7 @@ extension Key {
     let partitionKey = try reader.view(partitionKeyCount)
     let sortKey = try reader.view(sortKeyCount)
     do { try self.init(namespace: namespace, partitionKey: partitionKey, sortKey: sortKey) } catch {
-      throw .outOfBounds
+      throw .invalidKey
     }
   }
 

@@ -15,7 +15,8 @@ extension NodeID: CustomStringConvertible {
 
   /// Reads what `description` printed.
   public init?(_ text: String) {
-    guard text.utf8.count == 16, let value = UInt64(text, radix: 16) else { return nil }
+    // Compared, because `UInt64` also takes a sign and capitals: an identity has one spelling.
+    guard let value = UInt64(text, radix: 16), hexadecimal(value) == text else { return nil }
     self.value = value
   }
 }

@@ -1,5 +1,5 @@
-/// What a read hands out and a write brings back: the causal history that was read, bound to its cluster and key.
-/// Opaque to users.
+/// What a read hands out and a write brings back: the causal history that was read, bound to its cluster and key, and
+/// sealed, so that a token which no node handed out is refused. Opaque to users.
 ///
 /// | size | field |
 /// |---|---|
@@ -8,18 +8,24 @@
 /// | 8 | fingerprint of the key (XXH3-64 of its storage form, seeded with the cluster id) |
 /// | 8 | highest stamp that the history covers |
 /// | 2+20·n | version vector |
-/// | 8 | XXH3-64 of all before, seeded with the cluster id |
+/// | 8 | seal: SipHash-2-4 of all before, keyed with the cluster's secret |
+///
+/// A made-up history would do more harm than a wrong value: it could cover versions that are yet to be written.
 public struct ContextToken: Hashable, Sendable {
-  public var cluster: ClusterID
-  public var keyFingerprint: UInt64
-  public var vector: VersionVector
-  public var stamp: Stamp
+  public let cluster: ClusterID
+  public let keyFingerprint: UInt64
+  public let vector: VersionVector
+  public let stamp: Stamp
+  /// Checked by `isSealed(by:)`, where the secret is known.
+  public let seal: UInt64
 
-  public init(cluster: ClusterID, key: Key, vector: VersionVector, stamp: Stamp) {
+  public init(cluster: ClusterID, key: Key, vector: VersionVector, stamp: Stamp, secret: ClusterSecret) {
     self.cluster = cluster
     self.keyFingerprint = key.fingerprint(seed: cluster.value)
     self.vector = vector
     self.stamp = stamp
+    let contents = ContextToken.contents(cluster, keyFingerprint, stamp, vector)
+    seal = secret.seal(contents)
   }
 
   /// Bytes of the longest token.
@@ -27,21 +33,36 @@ public struct ContextToken: Hashable, Sendable {
 
   private static let revision: UInt8 = 1
 
-  /// Whether this token was handed out by `cluster` for `key`.
+  /// Whether this token is about `key` of `cluster`.
   public func belongs(to key: Key, of cluster: ClusterID) -> Bool {
     self.cluster == cluster && keyFingerprint == key.fingerprint(seed: cluster.value)
   }
 
+  /// Whether a node of the cluster with this secret handed the token out, and nobody changed it since.
+  public func isSealed(by secret: ClusterSecret) -> Bool {
+    seal == secret.seal(ContextToken.contents(cluster, keyFingerprint, stamp, vector))
+  }
+
   public var bytes: [UInt8] {
-    var bytes: [UInt8] = [ContextToken.revision]
-    bytes.append(integer: cluster.value)
-    bytes.append(integer: keyFingerprint)
-    bytes.append(integer: stamp.bits)
-    vector.encode(into: &bytes)
-    bytes.append(integer: Checksum.of(bytes, seed: cluster.value))
+    var bytes = ContextToken.contents(cluster, keyFingerprint, stamp, vector)
+    bytes.append(integer: seal)
     return bytes
   }
 
+  private static func contents(
+    _ cluster: ClusterID, _ fingerprint: UInt64, _ stamp: Stamp, _ vector: VersionVector
+  ) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(35 + vector.entries.count * VersionVector.entryBytes)
+    bytes.append(revision)
+    bytes.append(integer: cluster.value)
+    bytes.append(integer: fingerprint)
+    bytes.append(integer: stamp.bits)
+    vector.encode(into: &bytes)
+    return bytes
+  }
+
+  /// Reads a token's fields. They are not believed before `isSealed`.
   public init(bytes: [UInt8]) throws(DecodeError) {
     guard bytes.count <= ContextToken.bytesMax else { throw .outOfBounds }
     self = try bytes.decode(ContextToken.decode)
@@ -55,19 +76,49 @@ public struct ContextToken: Hashable, Sendable {
     let fingerprint = try reader.u64()
     let stamp = Stamp(bits: try reader.u64())
     let vector = try VersionVector(from: &reader)
-    let covered = bytes.count - reader.remaining
-    let checksum = try reader.u64()
+    let seal = try reader.u64()
     try reader.end()
-    guard checksum == Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[..<covered]), seed: cluster.value) else {
-      throw .checksumMismatch
-    }
-    return ContextToken(cluster: cluster, keyFingerprint: fingerprint, vector: vector, stamp: stamp)
+    return ContextToken(cluster: cluster, keyFingerprint: fingerprint, vector: vector, stamp: stamp, seal: seal)
   }
 
-  private init(cluster: ClusterID, keyFingerprint: UInt64, vector: VersionVector, stamp: Stamp) {
+  private init(
+    cluster: ClusterID, keyFingerprint: UInt64, vector: VersionVector, stamp: Stamp, seal: UInt64
+  ) {
     self.cluster = cluster
     self.keyFingerprint = keyFingerprint
     self.vector = vector
     self.stamp = stamp
+    self.seal = seal
   }
+}
+
+/// What the nodes of a cluster share and clients do not know; made by `kvctl cluster init`. Seals context tokens.
+public struct ClusterSecret: Hashable, Sendable {
+  public let low: UInt64
+  public let high: UInt64
+
+  public init(low: UInt64, high: UInt64) {
+    self.low = low
+    self.high = high
+  }
+
+  /// Before a cluster is formed.
+  public static let none = ClusterSecret(low: 0, high: 0)
+
+  func seal(_ contents: [UInt8]) -> UInt64 { SipHash.hash(contents, low: low, high: high) }
+
+  public func encode(into bytes: inout [UInt8]) {
+    bytes.append(integer: low)
+    bytes.append(integer: high)
+  }
+
+  public init(from reader: inout ByteReader) throws(DecodeError) {
+    low = try reader.u64()
+    high = try reader.u64()
+  }
+}
+
+extension ClusterSecret: CustomStringConvertible {
+  /// Never the secret.
+  public var description: String { "secret" }
 }

@@ -85,7 +85,8 @@ public struct EncodedRecord: Hashable, Sendable {
     try bytes.decode(EncodedRecord.decode)
   }
 
-  private static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Record {
+  /// The record in stored bytes that need not be copied first; as `decoded()`.
+  public static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Record {
     if bytes.isEmpty { return Record() }
     var reader = ByteReader(bytes)
     let revision = try reader.u8()
@@ -128,6 +129,8 @@ public struct EncodedRecord: Hashable, Sendable {
       throw .notCanonical
     }
     let content = try decodeContent(kind: kind, bytes: valueBytes, checksum: checksum, from: &values)
+    // Only what expires is swept; otherwise a forged copy would erase a value in every join.
+    guard content != .swept || expiry != 0 else { throw .notCanonical }
     return Version(
       dot: Dot(actor: context.entries[place].actor, counter: counter), stamp: stamp,
       expiry: expiry == 0 ? nil : WallTime(milliseconds: expiry), requestID: requestID, checksum: checksum,
@@ -151,5 +154,35 @@ public struct EncodedRecord: Hashable, Sendable {
       return .swept
     default: throw .unknownTag(kind)
     }
+  }
+}
+
+extension EncodedRecord {
+  /// Whether stored bytes are a whole record: lengths and checksums hold, those of the values included.
+  ///
+  /// It allocates and copies nothing, so that every read can afford it. What it accepts may still not be canonical:
+  /// whoever joins calls `decoded()`.
+  public static func isIntact(_ bytes: UnsafeRawBufferPointer) -> Bool {
+    if bytes.isEmpty { return true }
+    guard bytes.count >= fixedBytes, bytes[0] == revision else { return false }
+    let entries = Int(UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: 2, as: UInt16.self)))
+    let count = Int(UInt16(littleEndian: bytes.loadUnaligned(fromByteOffset: 4, as: UInt16.self)))
+    let versionsStart = fixedBytes + entries * VersionVector.entryBytes
+    let headerBytes = versionsStart + count * versionBytes
+    guard bytes.count >= headerBytes else { return false }
+    let claimed = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    guard claimed == checksum(of: bytes, headerBytes: headerBytes) else { return false }
+    var values = UnsafeRawBufferPointer(rebasing: bytes[headerBytes...])
+    for version in 0..<count {
+      let offset = versionsStart + version * versionBytes
+      let length = Int(UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 4, as: UInt32.self)))
+      guard length <= values.count else { return false }
+      if bytes[offset + 2] == 0 {
+        let checksum = UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset + 48, as: UInt64.self))
+        guard Checksum.of(UnsafeRawBufferPointer(rebasing: values[..<length])) == checksum else { return false }
+      }
+      values = UnsafeRawBufferPointer(rebasing: values[length...])
+    }
+    return values.isEmpty
   }
 }

@@ -73,9 +73,7 @@ public struct Record: Hashable, Sendable {
   }
 
   /// One dot, one value, for ever; the only difference that two copies may have is that one was swept, and swept wins.
-  private static func settle(_ a: Version, _ b: Version) -> Version {
-    if case .swept = b.content { b } else { a }
-  }
+  private static func settle(_ a: Version, _ b: Version) -> Version { a.yields(to: b) ? b : a }
 
   /// Adds a freshly minted version that replaces what `superseding` covers; the rest stays beside it as siblings.
   public mutating func add(_ version: Version, superseding: VersionVector) {

@@ -8,6 +8,14 @@ public struct Version: Hashable, Sendable {
     /// A value whose bytes were dropped after its expiry. It keeps dot, stamp, expiry and checksum, so that its
     /// record's digest stays what it was.
     case swept
+
+    fileprivate var rank: Int {
+      switch self {
+      case .value: 0
+      case .tombstone: 1
+      case .swept: 2
+      }
+    }
   }
 
   public var dot: Dot
@@ -40,6 +48,16 @@ public struct Version: Hashable, Sendable {
 
   /// Bytes of the value, 0 if there is none.
   public var valueBytes: Int { if case .value(let bytes) = content { bytes.count } else { 0 } }
+
+  /// Which of two copies of one dot a join keeps. Copies differ only in that one was swept. Were a dot ever minted twice,
+  /// this is still a total order, so that replicas agree at last and do not bounce two values for ever (HAZARDS.md 14).
+  func yields(to other: Version) -> Bool {
+    if stamp != other.stamp { return stamp < other.stamp }
+    if requestID != other.requestID { return requestID < other.requestID }
+    if expiry != other.expiry { return expiry ?? WallTime(milliseconds: 0) < other.expiry ?? WallTime(milliseconds: 0) }
+    if checksum != other.checksum { return checksum < other.checksum }
+    return content.rank < other.content.rank
+  }
 
   /// Later in the order that picks one of several siblings.
   static func isNewer(_ a: Version, than b: Version) -> Bool { a.stamp == b.stamp ? a.dot > b.dot : a.stamp > b.stamp }

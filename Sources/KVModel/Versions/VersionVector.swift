@@ -57,8 +57,9 @@ public struct VersionVector: Hashable, Sendable {
 
   /// The least history that contains both.
   public mutating func join(_ other: VersionVector) {
-    if other.entries.isEmpty || entries == other.entries { return }
-    if entries.isEmpty {
+    // One history mostly contains the other: nothing is allocated then.
+    if VersionVector.contains(entries, other.entries) { return }
+    if VersionVector.contains(other.entries, entries) {
       entries = other.entries
       return
     }
@@ -83,6 +84,19 @@ public struct VersionVector: Hashable, Sendable {
     merged.append(contentsOf: entries[mine...])
     merged.append(contentsOf: other.entries[theirs...])
     entries = merged
+  }
+
+  private static func contains(_ all: [Entry], _ some: [Entry]) -> Bool {
+    guard some.count <= all.count else { return false }
+    var place = 0
+    for entry in some {
+      while place < all.count, all[place].actor < entry.actor { place += 1 }
+      guard place < all.count, all[place].actor == entry.actor, all[place].counter >= entry.counter else {
+        return false
+      }
+      place += 1
+    }
+    return true
   }
 
   public func joined(_ other: VersionVector) -> VersionVector {

@@ -16,18 +16,19 @@ public enum Quorum: Hashable, Sendable {
     }
   }
 
-  // On the wire: 0 quorum, 255 all, otherwise the number.
+  // On the wire: 254 quorum, 255 all, otherwise the number. Zero travels as zero, so that the node refuses it; a number
+  // that would read as a word is sent as 253, which is above every N and refused too.
   func encode(into bytes: inout [UInt8]) {
     switch self {
-    case .quorum: bytes.append(0)
-    case .owners(let count): bytes.append(count)
+    case .quorum: bytes.append(254)
+    case .owners(let count): bytes.append(min(count, 253))
     case .all: bytes.append(255)
     }
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
     switch try reader.u8() {
-    case 0: self = .quorum
+    case 254: self = .quorum
     case 255: self = .all
     case let count: self = .owners(count)
     }
@@ -71,13 +72,13 @@ public struct WriteRequest: Hashable, Sendable {
 ///
 /// | type | body |
 /// |---|---|
-/// | get | R 1, key |
-/// | put | key, W 1, request id 16, retry 1, ttl ms 8 (0 = none), context 4+n (length 0xffffffff = no context), checksum 8, value 4+n |
+/// | get | R 1 (254 = quorum, 255 = all), key |
+/// | put | key, W 1, request id 16, retry 1, ttl ms 8 (all ones = none), context 4+n (length 0xffffffff = no context), checksum 8, value 4+n |
 /// | delete | as put, without ttl, checksum and value |
 /// | explain | key |
 /// | describe, fetchLayout | nothing |
 /// | reserveCluster | cluster id 8 |
-/// | formCluster | layout |
+/// | formCluster | layout, secret 16 |
 ///
 /// A key is namespace 2, length of its partition key 2, of its sort key 2, and their bytes.
 public enum ClientRequest: Hashable, Sendable {
@@ -92,7 +93,7 @@ public enum ClientRequest: Hashable, Sendable {
   /// First step of `kvctl cluster init`: hold this node for a cluster for ten seconds.
   case reserveCluster(ClusterID)
   /// Second step: accept layout version 1.
-  case formCluster(Layout)
+  case formCluster(Layout, ClusterSecret)
 
   /// The key that decides which shard runs this request; nil for what concerns the node.
   public var key: Key? {
@@ -124,7 +125,9 @@ public enum ClientRequest: Hashable, Sendable {
     case .explain(let key): key.encode(into: &bytes)
     case .describe, .fetchLayout: break
     case .reserveCluster(let cluster): bytes.append(integer: cluster.value)
-    case .formCluster(let layout): layout.encode(into: &bytes)
+    case .formCluster(let layout, let secret):
+      layout.encode(into: &bytes)
+      secret.encode(into: &bytes)
     }
   }
 
@@ -140,9 +143,11 @@ public enum ClientRequest: Hashable, Sendable {
     case .describe: self = .describe
     case .fetchLayout: self = .fetchLayout
     case .reserveCluster: self = .reserveCluster(ClusterID(try reader.u64()))
-    case .formCluster: self = .formCluster(try Layout(from: &reader))
+    case .formCluster:
+      let layout = try Layout(from: &reader)
+      self = .formCluster(layout, try ClusterSecret(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
-      .layout, .done, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply:
       throw .unknownTag(type.rawValue)
     }
@@ -152,13 +157,15 @@ public enum ClientRequest: Hashable, Sendable {
 
 extension WriteRequest {
   private static let noContext = UInt32.max
+  /// Not zero: a time to live of zero must reach the node, so that it is refused and not kept for ever.
+  private static let noTTL = UInt64.max
 
   func encode(into bytes: inout [UInt8]) {
     key.encode(into: &bytes)
     quorum.encode(into: &bytes)
     requestID.encode(into: &bytes)
     bytes.append(bool: isRetry)
-    if payload != .delete { bytes.append(integer: ttlMs ?? 0) }
+    if payload != .delete { bytes.append(integer: ttlMs ?? WriteRequest.noTTL) }
     if let context { bytes.append(blob: context.bytes) } else { bytes.append(integer: WriteRequest.noContext) }
     guard case .put(let value, let checksum) = payload else { return }
     bytes.append(integer: checksum)
@@ -170,8 +177,8 @@ extension WriteRequest {
     quorum = try Quorum(from: &reader)
     requestID = try RequestID(from: &reader)
     isRetry = try reader.bool()
-    let ttl = isDelete ? 0 : try reader.u64()
-    ttlMs = ttl == 0 ? nil : ttl
+    let ttl = isDelete ? WriteRequest.noTTL : try reader.u64()
+    ttlMs = ttl == WriteRequest.noTTL ? nil : ttl
     context = try WriteRequest.context(from: &reader)
     guard !isDelete else {
       payload = .delete
@@ -184,7 +191,7 @@ extension WriteRequest {
   private static func context(from reader: inout ByteReader) throws(DecodeError) -> ContextToken? {
     let count = try reader.u32()
     if count == noContext { return nil }
-    guard count <= ContextToken.bytesMax else { throw .outOfBounds }
-    return try ContextToken(bytes: try reader.bytes(Int(count)))
+    let bytes = try reader.bytes(Int(count))
+    do { return try ContextToken(bytes: bytes) } catch { throw .invalidContext }
   }
 }

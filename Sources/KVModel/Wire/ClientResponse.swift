@@ -77,6 +77,7 @@ public struct ReplicaView: Hashable, Sendable {
 /// | described | `NodeDescription` |
 /// | layout | layout, partition table |
 /// | done | nothing |
+/// | reserved | member of that cluster already 1, secret 16 if it is |
 public enum ClientResponse: Hashable, Sendable {
   case value(ReadAnswer)
   case written(Receipt)
@@ -85,6 +86,8 @@ public enum ClientResponse: Hashable, Sendable {
   case described(NodeDescription)
   case layout(Layout, PartitionTable)
   case done
+  /// The node is held for a cluster; a member of it tells the secret, so that an interrupted `init` can be finished.
+  case reserved(ClusterSecret?)
 
   public var frameType: FrameType {
     switch self {
@@ -95,6 +98,7 @@ public enum ClientResponse: Hashable, Sendable {
     case .described: .described
     case .layout: .layout
     case .done: .done
+    case .reserved: .reserved
     }
   }
 
@@ -111,6 +115,9 @@ public enum ClientResponse: Hashable, Sendable {
       layout.encode(into: &bytes)
       table.encode(into: &bytes)
     case .done: break
+    case .reserved(let secret):
+      bytes.append(bool: secret != nil)
+      secret?.encode(into: &bytes)
     }
   }
 
@@ -128,8 +135,14 @@ public enum ClientResponse: Hashable, Sendable {
     case .described: self = .described(try NodeDescription(from: &reader))
     case .layout:
       let layout = try Layout(from: &reader)
-      self = .layout(layout, try PartitionTable(from: &reader, members: layout.members.count))
+      let table = try PartitionTable(from: &reader, members: layout.members.count)
+      // Clients index this table by partitions of that layout.
+      guard table.partitionBits == layout.settings.partitionBits, table.copies <= layout.settings.replication else {
+        throw .outOfBounds
+      }
+      self = .layout(layout, table)
     case .done: self = .done
+    case .reserved: self = .reserved(try reader.bool() ? try ClusterSecret(from: &reader) : nil)
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
       .forwarded, .forwardedReply, .requestCheck, .requestCheckReply:

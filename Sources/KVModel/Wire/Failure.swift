@@ -82,7 +82,7 @@ extension Failure {
     bytes.append(needed)
     bytes.append(got)
     bytes.append(integer: retryAfterMs)
-    bytes.append(text: String(decoding: detail.utf8.prefix(Failure.detailBytesMax), as: UTF8.self))
+    bytes.append(text: detail, max: Failure.detailBytesMax)
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
@@ -95,6 +95,6 @@ extension Failure {
     needed = try reader.u8()
     got = try reader.u8()
     retryAfterMs = try reader.u32()
-    detail = try reader.text(max: 4 * Failure.detailBytesMax)
+    detail = try reader.text(max: Failure.detailBytesMax)
   }
 }

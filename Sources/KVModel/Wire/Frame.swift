@@ -130,6 +130,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case described = 0x28
   case layout = 0x29
   case done = 0x2a
+  case reserved = 0x2b
 
   // Peers.
   case replicaRead = 0x40

@@ -9,6 +9,7 @@
 /// | 8, 8 | peers: own node id, node id expected at the other end; clients: 0 |
 /// | 24 | peers: generation (number, nonce, predecessor); clients: 0 |
 /// | 2, 2 | peers: index of the loop that this link serves, number of loops |
+/// | 8 | peers: own monotonic clock, ms: the clock of the deadlines in what is asked of them; clients: 0 |
 /// | 8 | features, zero for now |
 /// | 2+n | agent: name and release, for logs |
 public struct Hello: Hashable, Sendable {
@@ -26,6 +27,7 @@ public struct Hello: Hashable, Sendable {
   public var generation: Generation
   public var shard: UInt16
   public var shards: UInt16
+  public var clockMs: UInt64
   public var features: UInt64
   public var agent: String
 
@@ -36,12 +38,12 @@ public struct Hello: Hashable, Sendable {
   public init(client agent: String, cluster: ClusterID = .none) {
     self.init(
       role: .client, cluster: cluster, node: NodeID(0), expected: NodeID(0),
-      generation: Generation(number: 0, nonce: 0, predecessor: 0), shard: 0, shards: 0, agent: agent)
+      generation: Generation(number: 0, nonce: 0, predecessor: 0), shard: 0, shards: 0, clockMs: 0, agent: agent)
   }
 
   public init(
     role: Role, cluster: ClusterID, node: NodeID, expected: NodeID, generation: Generation, shard: UInt16,
-    shards: UInt16, agent: String
+    shards: UInt16, clockMs: UInt64, agent: String
   ) {
     lowestRevision = FrameHeader.currentRevision
     highestRevision = FrameHeader.currentRevision
@@ -52,6 +54,7 @@ public struct Hello: Hashable, Sendable {
     self.generation = generation
     self.shard = shard
     self.shards = shards
+    self.clockMs = clockMs
     self.features = 0
     self.agent = agent
   }
@@ -67,8 +70,9 @@ public struct Hello: Hashable, Sendable {
     generation.encode(into: &bytes)
     bytes.append(integer: shard)
     bytes.append(integer: shards)
+    bytes.append(integer: clockMs)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
@@ -76,19 +80,22 @@ public struct Hello: Hashable, Sendable {
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     lowestRevision = try reader.u8()
     highestRevision = try reader.u8()
-    let role = try reader.u8()
-    guard let known = Role(rawValue: role) else { throw .unknownTag(role) }
-    self.role = known
+    let tag = try reader.u8()
+    guard let role = Role(rawValue: tag) else { throw .unknownTag(tag) }
+    self.role = role
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     expected = NodeID(try reader.u64())
     generation = try Generation(from: &reader)
     shard = try reader.u16()
     shards = try reader.u16()
+    clockMs = try reader.u64()
     features = try reader.u64()
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
     guard lowestRevision <= highestRevision else { throw .outOfBounds }
+    // A peer's number of loops is divided by; zero of them must not get that far.
+    guard role == .client || ((1...256).contains(shards) && shard < shards) else { throw .outOfBounds }
   }
 
   /// Whether both sides can talk: the current revision lies in the range offered.
@@ -155,13 +162,15 @@ public struct Welcome: Hashable, Sendable {
     bytes.append(integer: wall.milliseconds)
     bytes.append(integer: requestBytesMax)
     bytes.append(integer: features)
-    bytes.append(text: agent)
+    bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
     var reader = ByteReader(body)
     guard try reader.view(Hello.magic.count).elementsEqual(Hello.magic) else { throw .badMagic }
     revision = try reader.u8()
+    // Before the rest, whose form a later revision may change.
+    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     cluster = ClusterID(try reader.u64())
     node = NodeID(try reader.u64())
     generation = try Generation(from: &reader)
@@ -173,7 +182,6 @@ public struct Welcome: Hashable, Sendable {
     features = try reader.u64()
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
-    guard revision == FrameHeader.currentRevision else { throw .unknownRevision(revision) }
     guard shards >= 1, shards <= 256 else { throw .outOfBounds }
   }
 }
@@ -209,7 +217,7 @@ public struct Refusal: Hashable, Sendable {
 
   public func encode(into bytes: inout [UInt8]) {
     bytes.append(reason.rawValue)
-    bytes.append(text: detail)
+    bytes.append(text: detail, max: Failure.detailBytesMax)
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {

@@ -160,7 +160,8 @@ extension PeerMessage {
     case .ping: self = .ping
     case .pong: self = .pong
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
-      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done:
+      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
+      .reserved:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()
@@ -214,7 +215,10 @@ extension ReplicaWrite {
     let tag = try reader.u8()
     let minted = try Dot(from: &reader)
     switch tag {
-    case 0: purpose = .write(minted: minted)
+    case 0:
+      // Every context covers a counter of zero, so it would pass for a dot that is there.
+      guard minted.counter >= 1 else { throw .outOfBounds }
+      purpose = .write(minted: minted)
     case 1:
       guard minted == .none else { throw .notCanonical }
       purpose = .repair

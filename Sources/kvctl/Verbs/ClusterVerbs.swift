@@ -63,13 +63,15 @@ struct ClusterVerbs: AsyncParsableCommand {
     }
 
     private func form(_ layout: Layout, _ missing: [Address], _ session: Session) async throws(CommandFailure) {
-      for address in missing {
-        try await asking(node: address.description) { () throws(KVError) in
+      var secret = ClusterSecret(low: .random(in: 1...UInt64.max), high: .random(in: 0...UInt64.max))
+      for address in session.endpoints {
+        let known = try await asking(node: address.description) { () throws(KVError) in
           try await session.admin.reserveCluster(layout.cluster, at: address)
         }
+        if let known { secret = known }
       }
       for (place, address) in missing.enumerated() {
-        do throws(KVError) { try await session.admin.formCluster(layout, at: address) } catch {
+        do throws(KVError) { try await session.admin.formCluster(layout, secret, at: address) } catch {
           var failure = CommandFailure(error, node: address.description)
           failure.message += "; \(place) of \(missing.count) nodes were formed: run the same command again to finish"
           throw failure

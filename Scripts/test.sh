@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Sets up and runs every test.
+#
+#   Scripts/test.sh [FILTER]     FILTER: a regular expression on `Target.Suite/test`; only those Swift tests
+#
+#   RINGKV_TESTS=release|debug|all   which runs (default all): the release run has every test, millions of seeded cases,
+#                                    the simulation and the real processes among them; the debug run has those that are
+#                                    quick without an optimiser, for the traps and overflow checks that it adds
+#   RINGKV_DEBUG_SKIP                what the debug run leaves out, a regular expression
+#   RINGKV_TEST_TIMEOUT              seconds for one run (default 1200)
+#   RINGKV_SCRATCH                   SwiftPM's scratch path (default .build)
+#
+# The tests see RINGKV_BIN (the programs built for this run: SwiftPM's lock is held while tests run, so that none may
+# build), RINGKV_FAULTSHIM (faultshim.so, faultshim-cut) and RINGKV_TEST_BUILD (release or debug).
+set -euo pipefail
+. "$(dirname "$0")/lib.sh"
+
+debug_skip=${RINGKV_DEBUG_SKIP:-'Process|Simulat|Propert|Mutation|[Hh]azard|Million'}
+filter=()
+ran_some=''
+
+# Only what is built for testing can be imported with @testable, and an optimised build is not, unless told.
+testable_flags() {
+  [[ $1 == release ]] && grep -rqsE '^ *@testable' "$repo/Tests" --include='*.swift' && echo -Xswiftc -enable-testing
+  return 0
+}
+
+# The arguments that build and run must share, lest the second builds everything again; into `arguments`.
+set_arguments() {
+  local flags
+  read -ra flags <<<"$(testable_flags "$1")"
+  arguments=(--package-path "$repo" --scratch-path "$scratch" -c "$1" ${flags[@]+"${flags[@]}"}
+    --explicit-target-dependency-import-check error)
+}
+
+# run_in CONFIGURATION SWIFT-TEST-ARGUMENTS…
+run_in() {
+  local in=$1 arguments log
+  shift
+  set_arguments "$in"
+  step "building the tests, $in"
+  swift build "${arguments[@]}" --build-tests || die "the $in build of the tests failed"
+  RINGKV_BIN=$(swift build "${arguments[@]}" --show-bin-path)
+  step "running the tests, $in"
+  log=$(mktemp)
+  RINGKV_BIN=$RINGKV_BIN RINGKV_TEST_BUILD=$in timeout --kill-after=10 "${RINGKV_TEST_TIMEOUT:-1200}" \
+    swift test "${arguments[@]}" --skip-build ${filter[@]+"${filter[@]}"} "$@" </dev/null 2>&1 | tee "$log" || {
+    rm -f "$log"
+    die "tests failed in the $in run"
+  }
+  if grep -qE 'Test run with [1-9][0-9]* test|Executed [1-9][0-9]* test' "$log"; then ran_some=yes; fi
+  rm -f "$log"
+}
+
+main() {
+  (($# <= 1)) || die_usage "usage: Scripts/test.sh [FILTER]"
+  case ${1:-} in -h | --help) sed -n '2,/^set /{s/^# \{0,1\}//p}' "$0"; exit ;; esac
+  local runs=${RINGKV_TESTS:-all}
+  [[ $runs == release || $runs == debug || $runs == all ]] || die_usage "RINGKV_TESTS=$runs: release, debug or all"
+  [[ -z ${1:-} ]] || filter=(--filter "$1")
+  "$repo/Scripts/setup.sh" --quiet test
+  find_swift
+  PATH=$PATH:/usr/sbin:/sbin
+  RINGKV_FAULTSHIM=$("$repo/Tests/FaultShim/build.sh")
+  export PATH RINGKV_FAULTSHIM
+  if [[ -z ${1:-} ]]; then
+    step "testing the fault shim"
+    "$repo/Tests/FaultShim/selftest.sh" || die "the fault shim failed its own tests"
+  fi
+  if [[ $runs != debug ]]; then run_in release; fi
+  if [[ $runs != release ]]; then run_in debug --skip "$debug_skip"; fi
+  [[ $ran_some == yes ]] || die "no test ran; filter: ${1:-none}"
+  step "all tests passed"
+}
+
+main "$@"

@@ -1,0 +1,86 @@
+import KVModel
+
+/// The dot counters and stamps that count as handed out after a restart.
+///
+/// ```
+///   handed out ───────►next            half                limit
+///   ────────────────────┼───────────────┼────────────────────┤   past half: lease the next block
+/// ```
+///
+/// A counter is used only when its lease is synced. A stamp is not waited for: the lease that covers it rides in the
+/// batch of the first write that needs it, so a lone write costs one sync, not two. A crash between the two can lose
+/// the bound of a write that was not acknowledged; what a later write must exceed it finds in the records it
+/// supersedes.
+struct LeaseState: Equatable, Sendable {
+  /// The next sequence to hand out.
+  var next: UInt64 = 1
+  /// The last synced lease of this actor.
+  private(set) var granted: Lease?
+  /// What was asked for and is not synced yet.
+  private(set) var requested: Lease?
+  /// Writes that wait for the next block.
+  var waiting: [OperationID] = []
+
+  init() {}
+
+  /// Everything up to a lease counts as handed out, under whatever actor; a new actor counts from one.
+  init(recovered lease: Lease?, actor: Actor) {
+    if let lease, lease.actor == actor { next = lease.sequence + 1 }
+  }
+
+  var isRequested: Bool { requested != nil }
+
+  var allowsNext: Bool { granted.map { next <= $0.sequence } ?? false }
+
+  /// Whether the next block should be leased already.
+  func runsLow(stamp: Stamp, settings: ShardSettings) -> Bool {
+    guard let granted else { return true }
+    return granted.sequence &- next < settings.leaseSequences / 2
+      || stamp.wall.milliseconds + settings.leaseStampMs / 2 > granted.stamp.wall.milliseconds
+  }
+
+  mutating func request(actor: Actor, stamp: Stamp, settings: ShardSettings) -> Lease {
+    let lease = Lease(
+      actor: actor, sequence: next + settings.leaseSequences,
+      stamp: Stamp(bits: stamp.bits &+ settings.leaseStampMs << 16))
+    requested = lease
+    return lease
+  }
+
+  mutating func onGranted() {
+    granted = requested
+    requested = nil
+  }
+}
+
+extension Shard {
+  /// A dot and a stamp of this shard's own, or nil when the write must wait for a lease that is being synced.
+  mutating func mintable(
+    for id: OperationID, above floor: Stamp, _ now: Now, _ effects: inout [Effect]
+  ) -> (dot: Dot, stamp: Stamp)? {
+    clock.observe(floor)
+    let stamp = clock.tick(at: now.wall)
+    if !lease.isRequested, lease.runsLow(stamp: stamp, settings: settings) {
+      let wanted = lease.request(actor: actor, stamp: stamp, settings: settings)
+      effects.append(.store(.extendLease(wanted), StorageID(raw: Shard.leaseID.raw)))
+    }
+    guard lease.allowsNext else {
+      lease.waiting.append(id)
+      return nil
+    }
+    let counter = lease.next << 8 | UInt64(identity.shard)
+    lease.next += 1
+    return (Dot(actor: actor, counter: counter), stamp)
+  }
+
+  mutating func onLeased(_ now: Now, _ effects: inout [Effect]) {
+    lease.onGranted()
+    let waiting = lease.waiting
+    lease.waiting = []
+    for id in waiting { mint(id, now, &effects) }
+  }
+
+  /// Whether a history claims dots of this shard's actor that it has not minted. Among peers' records that means that
+  /// this node's data went back in time.
+  func claimsUnminted(_ history: VersionVector) -> Bool { history[actor] > (lease.next - 1) << 8 | 0xff }
+}

@@ -1,0 +1,220 @@
+import KVModel
+
+/// One shard of a node: it coordinates the requests for its partitions and serves this node's copies of them.
+///
+/// A plain value with one entry, `step`: inputs in, effects out, no IO, no clock, no randomness of its own. The same
+/// code runs in `kvnode` and in the simulator.
+///
+/// ```
+///              request ──► Coordination ──► messages to owners (itself included) ──► Replica ──► storage
+///   client ◄── respond ◄──      ▲                                                       │
+///                               └───────────────── replies, once synced ◄───────────────┘
+/// ```
+///
+/// A message to oneself takes the same path as one to a peer, through `loopback`.
+public struct Shard: Sendable {
+  // Who I am.
+  var identity: ShardIdentity
+  var actor: Actor
+  var settings: ShardSettings
+  var random: PRNG
+
+  // What I know.
+  public internal(set) var view: ClusterView
+  public internal(set) var reachability = Reachability()
+  var clock: HybridClock
+  var lease: LeaseState
+  /// Reads of this node's peers, for the hedge's delay.
+  var readLatency = LatencyHistogram()
+  var hedgeAfter: Span64
+
+  // What is under way.
+  var reads = Slots<ReadOperation>(.read)
+  var writes = Slots<WriteOperation>(.write)
+  var forwards = Slots<ForwardOperation>(.forward)
+  var explains = Slots<ExplainOperation>(.explain)
+  var retries = Slots<RetryOperation>(.retry)
+  var replicaReads = Slots<ReplicaRead>(.replicaRead)
+  var replicaWrites = Slots<PendingReplicaWrite>(.replicaWrite)
+  var requestChecks = Slots<ReplicaRead>(.requestCheck)
+  /// Operations of clients, so that a cancellation finds its own.
+  var clients: [ClientRef: OperationID] = [:]
+
+  var loopback: [(PeerMessage, Envelope)] = []
+  var isHalted = false
+  public internal(set) var counters = ShardCounters()
+
+  /// A shard that knows nothing yet: `recovered` comes first.
+  public init() {
+    identity = ShardIdentity(node: NodeID(0), shard: 0, shards: 1)
+    actor = Actor(node: NodeID(0), epoch: 0)
+    settings = ShardSettings()
+    random = PRNG(seed: 0)
+    view = ClusterView(node: NodeID(0), layouts: [])
+    clock = HybridClock()
+    lease = LeaseState()
+    hedgeAfter = settings.hedgeAfterMax
+  }
+
+  /// Operations under way, of every kind.
+  public var inFlight: Int {
+    reads.count + writes.count + forwards.count + explains.count + retries.count + replicaReads.count
+      + replicaWrites.count + requestChecks.count
+  }
+
+  /// Turns an input into effects. Same state, same input, same `now`: same effects, byte for byte.
+  public mutating func step(_ input: Input, at now: Now, into effects: inout [Effect]) {
+    if isHalted { return }
+    switch input {
+    case .recovered(let recovery): onRecovered(recovery, now, &effects)
+    case .view(let view): onView(view)
+    case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
+    case .cancel(let client): onCancel(client)
+    case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
+    case .linkChanged(let peer, let isUp): onLinkChanged(peer, isUp, now, &effects)
+    case .stored(let result, for: let id): onStored(result, OperationID(raw: id.raw), now, &effects)
+    case .timer(let timer): onTimer(OperationID(raw: timer.raw), now, &effects)
+    }
+    deliverLoopback(now, &effects)
+  }
+
+  // MARK: Start and view
+
+  private mutating func onRecovered(_ recovery: ShardRecovery, _ now: Now, _ effects: inout [Effect]) {
+    identity = recovery.identity
+    actor = recovery.actor
+    settings = recovery.settings
+    random = PRNG(seed: recovery.seed)
+    hedgeAfter = settings.hedgeAfterMax
+    clock = HybridClock(floor: recovery.lease?.stamp ?? .zero)
+    lease = LeaseState(recovered: recovery.lease, actor: actor)
+    let shard = identity.shard
+    reads.shard = shard
+    writes.shard = shard
+    forwards.shard = shard
+    explains.shard = shard
+    retries.shard = shard
+    replicaReads.shard = shard
+    replicaWrites.shard = shard
+    requestChecks.shard = shard
+    effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
+  }
+
+  private mutating func onView(_ view: ClusterView) {
+    self.view = view
+    reachability.adopt(view.peers.map(\.id))
+  }
+
+  // MARK: Messages
+
+  private mutating func onMessage(
+    _ message: PeerMessage, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if peer != identity.node { reachability.onHeard(peer, isAnswer: message.isAnswer, at: now.instant) }
+    let id = OperationID(raw: envelope.operation)
+    switch message {
+    case .replicaRead(let key, let inlineBytesMax): onReplicaRead(key, inlineBytesMax, peer, envelope, now, &effects)
+    case .replicaWrite(let write): onReplicaWrite(write, peer, envelope, now, &effects)
+    case .requestCheck(let request, let key): onRequestCheck(request, key, peer, envelope, now, &effects)
+    case .forwarded(let request): onForwarded(request, peer, envelope, now, &effects)
+    case .replicaReadReply(let reply): onReplicaReadReply(reply, peer, id, now, &effects)
+    case .replicaWriteReply(let reply): onReplicaWriteReply(reply, peer, id, now, &effects)
+    case .requestCheckReply(let reply): onRequestCheckReply(reply, peer, id, now, &effects)
+    case .forwardedReply(let response): onForwardedReply(response, id, now, &effects)
+    case .ping: send(.pong, to: peer, envelope, now, &effects)
+    case .pong: break
+    }
+  }
+
+  /// Sends to a peer, or to oneself by the same path.
+  mutating func send(
+    _ message: PeerMessage, to node: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if node == identity.node {
+      loopback.append((message, envelope))
+      return
+    }
+    if !message.isAnswer { reachability.onAsked(node, at: now.instant) }
+    effects.append(.send(message, to: node, envelope))
+  }
+
+  private mutating func deliverLoopback(_ now: Now, _ effects: inout [Effect]) {
+    var next = 0
+    while next < loopback.count, !isHalted {
+      let (message, envelope) = loopback[next]
+      next += 1
+      onMessage(message, identity.node, envelope, now, &effects)
+    }
+    loopback.removeAll(keepingCapacity: true)
+  }
+
+  private mutating func onLinkChanged(_ peer: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
+    reachability.onLink(peer, isUp: isUp, at: now.instant)
+    guard !isUp else { return }
+    for id in reads.ids { onOwnerLost(peer, ofRead: id, now, &effects) }
+    for id in writes.ids { onOwnerLost(peer, ofWrite: id, now, &effects) }
+    for id in retries.ids { onOwnerLost(peer, ofRetry: id, now, &effects) }
+    for id in explains.ids { onOwnerLost(peer, ofExplain: id, now, &effects) }
+    for id in forwards.ids { onOwnerLost(peer, ofForward: id, now, &effects) }
+  }
+
+  // MARK: Storage
+
+  private mutating func onStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    if case .failed(let fault) = result { return halt("storage failed: \(fault.path): \(fault.detail)", &effects) }
+    switch id.kind {
+    case .write: onMinted(result, id, now, &effects)
+    case .replicaRead: onReplicaReadStored(result, id, now, &effects)
+    case .replicaWrite: onReplicaWriteStored(result, id, now, &effects)
+    case .requestCheck: onRequestCheckStored(result, id, now, &effects)
+    case .housekeeping: onLeased(now, &effects)
+    case .read, .forward, .explain, .retry, nil: invariant(false, "a storage result for operation \(id.raw)")
+    }
+  }
+
+  // MARK: Time
+
+  static let tickID = OperationID(kind: .housekeeping, shard: 0, slot: 0, generation: 0)
+  static let leaseID = OperationID(kind: .housekeeping, shard: 0, slot: 1, generation: 0)
+
+  private mutating func onTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    switch id.kind {
+    case .read: onReadTimer(id, now, &effects)
+    case .write: onWriteTimer(id, now, &effects)
+    case .forward: onForwardTimer(id, now, &effects)
+    case .explain: onExplainTimer(id, now, &effects)
+    case .retry: onRetryTimer(id, now, &effects)
+    case .housekeeping: onTick(now, &effects)
+    case .replicaRead, .replicaWrite, .requestCheck, nil: invariant(false, "a timer for operation \(id.raw)")
+    }
+  }
+
+  private mutating func onTick(_ now: Now, _ effects: inout [Effect]) {
+    let deadline = now.instant.advanced(by: .seconds(1))
+    for peer in reachability.quiet(for: settings.tick, at: now.instant) {
+      send(.ping, to: peer, Envelope(operation: 0, deadline: deadline), now, &effects)
+    }
+    if let p95 = readLatency.quantile(perMille: 950) {
+      hedgeAfter = min(max(p95, settings.hedgeAfterMin), settings.hedgeAfterMax)
+    }
+    if readLatency.total > 10_000 { readLatency.decay() }
+    effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
+  }
+
+  /// Nothing leaves this shard any more.
+  mutating func halt(_ reason: String, _ effects: inout [Effect]) {
+    isHalted = true
+    loopback.removeAll()
+    effects.append(.halt(reason))
+  }
+}
+
+extension PeerMessage {
+  /// A reply to a question of ours, rather than a question.
+  var isAnswer: Bool {
+    switch self {
+    case .replicaReadReply, .replicaWriteReply, .requestCheckReply, .forwardedReply, .pong: true
+    case .replicaRead, .replicaWrite, .requestCheck, .forwarded, .ping: false
+    }
+  }
+}

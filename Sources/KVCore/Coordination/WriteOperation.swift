@@ -1,0 +1,45 @@
+import KVModel
+
+/// A quorum write under way at its coordinator, always an owner.
+///
+/// ```
+///  minting ──merged──► replicating ──W synced──► beside others? ──no──────────────► ok
+///     ▲                                              │ yes, first round, no context
+///     └──────────── once more, superseding them ─────┘
+/// ```
+///
+/// Refused before the dot is minted: `rejected`. Not acknowledged by W owners afterwards: `unknown`.
+struct WriteOperation: Sendable {
+  enum Phase: Equatable, Sendable {
+    /// Waiting for a lease of dots: nothing has happened yet.
+    case leasing
+    /// Waiting for the local merge.
+    case minting
+    /// Sent to the other owners; waiting for W owners to have synced it.
+    case replicating
+  }
+
+  let write: WriteRequest
+  let needed: Int
+  let owners: OwnerSet
+  let request: Request
+  var phase = Phase.leasing
+  /// 2 after acknowledgements named versions that an overwrite has to supersede too.
+  var round = 1
+  /// The absolute expiry, fixed once for both rounds.
+  let expiry: WallTime?
+  var minted: Version?
+  /// The history of the join that was sent.
+  var context = VersionVector()
+  var acknowledged = OwnerMask()
+  var failed = OwnerMask()
+  /// What owners hold that the first round did not cover.
+  var beside: Beside?
+
+  var decision: OwnerSet.Decision { owners.decision(needed: needed, succeeded: acknowledged, failed: failed) }
+
+  /// An overwrite supersedes all that its write quorum held, so it goes round once more when there was more.
+  var needsSecondRound: Bool { round == 1 && write.context == nil && beside != nil }
+
+  var isDelete: Bool { write.payload == .delete }
+}

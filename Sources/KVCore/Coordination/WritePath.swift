@@ -1,0 +1,201 @@
+import KVModel
+
+// The path of a PUT: startWrite → mint → onMinted (merged) → replicas → acknowledge → (second round) → finish.
+extension Shard {
+  mutating func startWrite(
+    _ write: WriteRequest, _ owners: OwnerSet, _ request: Request, _ now: Now, _ effects: inout [Effect]
+  ) {
+    let settings = view.current?.layout.settings ?? ClusterSettings()
+    let needed = write.quorum.count(default: settings.writeQuorum, replication: settings.replication)
+    let operation = WriteOperation(
+      write: write, needed: needed, owners: owners, request: request,
+      expiry: write.ttlMs.map { WallTime(milliseconds: now.wall.milliseconds &+ $0) })
+    if write.isRetry {
+      startRetry(operation, now, &effects)
+    } else {
+      startWrite(operation, now, &effects)
+    }
+  }
+
+  /// Refuses what cannot reach its quorum while nothing has happened yet; otherwise mints.
+  mutating func startWrite(_ operation: WriteOperation, _ now: Now, _ effects: inout [Effect]) {
+    var away = OwnerMask()
+    for (place, node) in operation.owners.nodes.enumerated() where node != identity.node {
+      if reachability.standing(of: node, at: now.instant) != .near { away.insert(place) }
+    }
+    let decision = operation.owners.decision(needed: operation.needed, succeeded: OwnerMask(), failed: away)
+    if decision == .impossible {
+      let got = operation.owners.nodes.count - away.count
+      let failure = quorumFailure("can be reached", needed: operation.needed, got: got)
+      return respond(failure, operation.request, now, &effects)
+    }
+    let id = writes.insert(operation)
+    track(operation.request, id)
+    schedule(id, at: operation.request.deadline, &effects)
+    mint(id, now, &effects)
+  }
+
+  /// Asks the store to mint the version onto what it holds. Waits for a lease of dots when there is none.
+  mutating func mint(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id] else { return }
+    let write = operation.write
+    let ceiling = Stamp(WallTime(milliseconds: now.wall.milliseconds + Limits.clockSkewMsMax))
+    let floor = write.context?.stamp ?? .zero
+    guard let (dot, stamp) = mintable(for: id, above: floor, now, &effects) else { return }
+    writes[id]?.phase = .minting
+    let basis: Mint.Basis = write.context.map { .context($0.vector) } ?? .overwrite(beside: operation.beside)
+    var mint = Mint(
+      dot: dot, basis: basis, stamp: stamp, stampCeiling: ceiling, requestID: write.requestID,
+      expiry: operation.expiry, checksum: 0, content: .tombstone)
+    if case .put(let value, let checksum) = write.payload {
+      mint.content = .value(value)
+      mint.checksum = checksum
+    }
+    effects.append(.store(.merge(write.key, .mint(mint)), StorageID(raw: id.raw)))
+  }
+
+  mutating func onMinted(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard writes.isLive(id) else { return }
+    switch result {
+    case .merged(let merged): replicate(merged, id, now, &effects)
+    case .synced: acknowledge(identity.node, beside: nil, id, now, &effects)
+    case .refused(let failure): onMintRefused(failure, id, now, &effects)
+    case .unreadable:
+      if let key = writes[id]?.write.key { noteDamage(key, &effects) }
+      onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
+    case .record, .leased, .request, .failed: invariant(false, "a mint answered by \(result)")
+    }
+  }
+
+  /// Nothing was minted in this round; what the first round wrote stays.
+  private mutating func onMintRefused(
+    _ failure: Failure, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let operation = writes.remove(id) else { return }
+    // With a damaged copy this node cannot coordinate the key; another owner can.
+    if failure.code == .unreadable, operation.round == 1, case .client = operation.request.origin {
+      return forward(.write(operation.write), operation.owners, operation.request, now, &effects)
+    }
+    var failure = failure
+    failure.outcome = operation.round == 1 ? .rejected : .unknown
+    respond(.failed(failure), operation.request, now, &effects)
+  }
+
+  /// Sends the full record, never a delta: a delta would let a vector claim what a replica has not seen. The syncs
+  /// overlap: this node's is still under way.
+  private mutating func replicate(_ merged: Merged, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let minted = merged.minted else { return invariant(false, "a mint without a version") }
+    guard let operation = writes[id] else { return }
+    clock.observe(minted.stamp)
+    writes[id]?.phase = .replicating
+    writes[id]?.minted = minted
+    writes[id]?.context = merged.context
+    let message = PeerMessage.replicaWrite(
+      ReplicaWrite(key: operation.write.key, purpose: .write(minted: minted.dot), record: merged.record))
+    let envelope = Envelope(operation: id.raw, deadline: operation.request.deadline)
+    for (place, node) in operation.owners.nodes.enumerated() where node != identity.node {
+      if reachability.isLinked(node) {
+        send(message, to: node, envelope, now, &effects)
+      } else {
+        writes[id]?.failed.insert(place)
+      }
+    }
+    settleWrite(id, now, &effects)
+  }
+
+  // MARK: Acknowledgements
+
+  mutating func onReplicaWriteReply(
+    _ reply: ReplicaWriteReply, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    switch (id.kind, reply) {
+    case (.read, _): onWriteBackReply(reply, peer, id, now, &effects)
+    case (.write, .stored(let beside)): acknowledge(peer, beside: beside, id, now, &effects)
+    case (.write, .refused): onOwnerFailed(peer, ofWrite: id, now, &effects)
+    case (.forward, _), (.explain, _), (.retry, _), (.replicaRead, _), (.replicaWrite, _), (.requestCheck, _),
+      (.housekeeping, _), (nil, _):
+      break
+    }
+  }
+
+  private mutating func acknowledge(
+    _ node: NodeID, beside: Beside?, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let place = writes[id]?.owners.place(of: node) else { return }
+    writes[id]?.acknowledged.insert(place)
+    writes[id]?.failed.remove(place)
+    if let beside {
+      if writes[id]?.beside == nil { writes[id]?.beside = beside } else { writes[id]?.beside?.join(beside) }
+    }
+    settleWrite(id, now, &effects)
+  }
+
+  private mutating func settleWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id] else { return }
+    switch operation.decision {
+    case .waiting: return
+    case .impossible: failWrite(id, now, &effects)
+    case .met:
+      if operation.needsSecondRound { writeOnceMore(id, now, &effects) } else { finishWrite(id, now, &effects) }
+    }
+  }
+
+  /// A new operation id, so that a late acknowledgement of the first round does not count for the second.
+  private mutating func writeOnceMore(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard var operation = writes.remove(id) else { return }
+    counters.secondRounds += 1
+    operation.round = 2
+    operation.phase = .leasing
+    operation.acknowledged = OwnerMask()
+    operation.failed = OwnerMask()
+    let next = writes.insert(operation)
+    track(operation.request, next)
+    schedule(next, at: operation.request.deadline, &effects)
+    mint(next, now, &effects)
+  }
+
+  // MARK: Owners that are lost, time that is up
+
+  mutating func onOwnerLost(_ peer: NodeID, ofWrite id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id], operation.phase == .replicating else { return }
+    onOwnerFailed(peer, ofWrite: id, now, &effects)
+  }
+
+  private mutating func onOwnerFailed(
+    _ peer: NodeID, ofWrite id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let operation = writes[id], let place = operation.owners.place(of: peer) else { return }
+    if operation.acknowledged.contains(place) { return }
+    writes[id]?.failed.insert(place)
+    settleWrite(id, now, &effects)
+  }
+
+  mutating func onWriteTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard writes.isLive(id) else { return }
+    failWrite(id, now, &effects)
+  }
+
+  // MARK: Ends
+
+  /// Once the dot may be minted, the write may be there, or appear later.
+  private mutating func failWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes.remove(id) else { return }
+    let nothingHappened = operation.round == 1 && operation.phase == .leasing
+    let failure = quorumFailure(
+      "synced it", needed: operation.needed, got: operation.acknowledged.count,
+      nothingHappened ? .rejected : .unknown)
+    respond(failure, operation.request, now, &effects)
+  }
+
+  private mutating func finishWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes.remove(id), let minted = operation.minted else {
+      return invariant(false, "a write ends before it was minted")
+    }
+    let token = ContextToken(
+      cluster: cluster, key: operation.write.key, vector: operation.context, stamp: minted.stamp,
+      secret: view.secret)
+    let receipt = Receipt(
+      context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
+    respond(.written(receipt), operation.request, now, &effects)
+  }
+}

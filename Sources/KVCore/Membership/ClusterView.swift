@@ -1,0 +1,58 @@
+import KVModel
+
+/// What `Control` publishes to the shards: the live layouts and their preference lists. Immutable; replaced as a whole.
+public struct ClusterView: Equatable, Sendable {
+  /// A layout and the preference lists that follow from it.
+  public struct LiveLayout: Equatable, Sendable {
+    public let layout: Layout
+    public let table: PartitionTable
+
+    public init(_ layout: Layout) {
+      self.layout = layout
+      table = Placement.table(for: layout)
+    }
+  }
+
+  /// The node whose view this is.
+  public let node: NodeID
+  /// Oldest first; empty while the node belongs to no cluster. More than one while a change of layout is under way.
+  public let layouts: [LiveLayout]
+  /// Seals context tokens.
+  public let secret: ClusterSecret
+
+  public init(node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none) {
+    self.node = node
+    self.layouts = layouts
+    self.secret = secret
+  }
+
+  /// The layout that new requests are placed by.
+  public var current: LiveLayout? { layouts.last }
+
+  public var layoutVersion: UInt32 { current?.layout.version ?? 0 }
+
+  /// The partition of a key; nil while there is no layout.
+  public func partition(of key: Key) -> PartitionID? {
+    current.map { key.token.partition(bits: $0.layout.settings.partitionBits) }
+  }
+
+  /// The owners of a partition in every live layout, in order of preference of the current one.
+  public func owners(of partition: PartitionID) -> OwnerSet {
+    var owners = OwnerSet()
+    for live in layouts.reversed() {
+      owners.addGroup(live.table[partition].map { live.layout.members[Int($0)].id })
+    }
+    return owners
+  }
+
+  /// Every other member of any live layout, ascending by id, each once.
+  public var peers: [Member] {
+    var result: [Member] = []
+    for live in layouts.reversed() {
+      for member in live.layout.members where member.id != node && !result.contains(where: { $0.id == member.id }) {
+        result.append(member)
+      }
+    }
+    return result.sorted { $0.id < $1.id }
+  }
+}

@@ -1,0 +1,254 @@
+import KVModel
+
+/// The part of a node that is not about keys: which cluster it belongs to, by which layout it lives, what it knows of
+/// its peers, and how it stops. One a node; shards get its `ClusterView`s.
+///
+/// A cluster is formed by `kvctl cluster init` in two steps, so that two operators at once cannot split the nodes
+/// between them: every node is first reserved for one cluster id for ten seconds, then each is given layout 1. A node
+/// accepts one cluster, once, and says yes again to the layout that it has, so an interrupted `init` is finished by
+/// running it again.
+public struct Control: Sendable {
+  struct Peer: Equatable, Sendable {
+    var member: Member
+    var health = NodeDescription.Peer.Health.unreachable
+    var since: Instant
+  }
+
+  var state = NodeState(id: NodeID(0), shards: 1)
+  var member: Member
+  var settings = ClusterSettings()
+  var syncs = true
+  var release = ""
+  /// Ascending by node id.
+  var peers: [Peer] = []
+  var reservation: (cluster: ClusterID, until: Instant)?
+  /// Whoever waits for the layout that is being persisted.
+  var forming: [ClientRef] = []
+  var mistaken: (node: NodeID, cluster: ClusterID)?
+  var measurements = NodeDescription.Measurements()
+  var isDraining = false
+  var isExiting = false
+
+  /// How long `reserveCluster` holds a node.
+  public static let reservationSpan = Span64.seconds(10)
+
+  /// A machine that knows nothing yet: `recovered` comes first.
+  public init() {
+    let nowhere = Address(host: "", port: 0)
+    member = Member(id: NodeID(0), name: "", clientAddress: nowhere, peerAddress: nowhere, zone: "", host: "")
+  }
+
+  /// Turns an input into effects. Same state, same input, same `now`: same effects.
+  public mutating func step(_ input: Input, at now: Now, into effects: inout [Effect]) {
+    switch input {
+    case .recovered(let recovery): onRecovered(recovery, now, &effects)
+    case .request(let request, from: let client): onRequest(request, client, now, &effects)
+    case .persisted: onPersisted(now, &effects)
+    case .linkChanged(let node, let isUp): onLinkChanged(node, isUp, now, &effects)
+    case .linkRefused(let node, let refusal): onLinkRefused(node, refusal, now, &effects)
+    case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
+    case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now)
+    case .drain: isDraining = true
+    case .drained: onDrained(&effects)
+    }
+  }
+
+  // MARK: Start and stop
+
+  private mutating func onRecovered(_ recovery: ControlRecovery, _ now: Now, _ effects: inout [Effect]) {
+    state = recovery.state
+    member = recovery.member
+    settings = recovery.settings
+    syncs = recovery.syncs
+    release = recovery.release
+    if let layout = state.layouts.last, layout.settings != settings {
+      effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
+    }
+    publish(now, &effects)
+  }
+
+  /// Only when nothing is under way any more is the stop a clean one.
+  private mutating func onDrained(_ effects: inout [Effect]) {
+    isExiting = true
+    state.stoppedCleanly = true
+    effects.append(.persist(state))
+  }
+
+  // MARK: Requests
+
+  private mutating func onRequest(
+    _ request: ClientRequest, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
+  ) {
+    switch request {
+    case .describe: effects.append(.respond(.described(describe(now)), to: client))
+    case .fetchLayout: effects.append(.respond(layoutResponse, to: client))
+    case .reserveCluster(let cluster): onReserve(cluster, client, now, &effects)
+    case .formCluster(let layout, let secret): onForm(layout, secret, client, now, &effects)
+    case .get, .write, .explain: invariant(false, "Control was asked about a key")
+    }
+  }
+
+  private var layoutResponse: ClientResponse {
+    guard let layout = state.layouts.last, forming.isEmpty else { return .failed(.notInCluster) }
+    return .layout(layout, ClusterView.LiveLayout(layout).table)
+  }
+
+  private mutating func onReserve(
+    _ cluster: ClusterID, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if let failure = refusal(of: cluster, now) {
+      effects.append(.respond(.failed(failure), to: client))
+      return
+    }
+    reservation = (cluster, now.instant.advanced(by: Control.reservationSpan))
+    effects.append(.respond(.reserved(state.cluster == cluster ? state.secret : nil), to: client))
+  }
+
+  private func refusal(of cluster: ClusterID, _ now: Now) -> Failure? {
+    guard cluster != .none else { return Failure(.invalidRequest, detail: "a cluster id is never zero") }
+    if state.cluster != .none, state.cluster != cluster {
+      return Failure(
+        .otherCluster,
+        detail: "node \(member.name) belongs to cluster \(state.cluster); to use it elsewhere, stop it and empty its "
+          + "data directory")
+    }
+    if let mistaken, state.cluster == .none, mistaken.cluster != cluster {
+      return Failure(
+        .otherCluster, detail: "cluster \(mistaken.cluster) expects node \(mistaken.node) at \(member.name)'s address")
+    }
+    if let reservation, reservation.cluster != cluster, reservation.until > now.instant {
+      return Failure(
+        .otherCluster, retryAfterMs: UInt32(clamping: reservation.until.since(now.instant).milliseconds + 1),
+        detail: "another 'kvctl cluster init' holds node \(member.name) for cluster \(reservation.cluster)")
+    }
+    return nil
+  }
+
+  private mutating func onForm(
+    _ layout: Layout, _ secret: ClusterSecret, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if state.layouts.last == layout, state.secret == secret, forming.isEmpty {
+      effects.append(.respond(.done, to: client))
+      return
+    }
+    if let failure = refusal(of: layout, secret, now) {
+      effects.append(.respond(.failed(failure), to: client))
+      return
+    }
+    forming.append(client)
+    state.layouts = [layout]
+    state.secret = secret
+    effects.append(.persist(state))
+  }
+
+  private func refusal(of layout: Layout, _ secret: ClusterSecret, _ now: Now) -> Failure? {
+    guard secret != .none else { return Failure(.invalidRequest, detail: "a cluster's secret is never zero") }
+    if let failure = refusal(of: layout.cluster, now) { return failure }
+    guard forming.isEmpty || state.layouts.last == layout else {
+      return Failure(.otherCluster, retryAfterMs: 100, detail: "node \(member.name) is accepting another layout")
+    }
+    guard state.layouts.isEmpty || (state.layouts.last == layout && state.secret == secret) else {
+      return Failure(
+        .invalidLayout,
+        detail: "node \(member.name) has layout \(state.layouts.last?.version ?? 0) already; it cannot be formed anew")
+    }
+    guard layout.version == 1 else { return Failure(.invalidLayout, detail: "the first layout has version 1") }
+    guard layout.member(state.id) == member else {
+      return Failure(
+        .invalidLayout, detail: "the layout does not list node \(member.name) as it is; run 'kvctl cluster init' again")
+    }
+    let faults = LayoutFault.all(in: layout)
+    return faults.isEmpty
+      ? nil : Failure(.invalidLayout, detail: faults.map(\.description).joined(separator: "; "))
+  }
+
+  private mutating func onPersisted(_ now: Now, _ effects: inout [Effect]) {
+    if isExiting { effects.append(.exit) }
+    guard !forming.isEmpty, let layout = state.layouts.last else { return }
+    effects.append(
+      .note(.joined(layout.cluster, layoutVersion: layout.version, members: layout.members.count)))
+    mistaken = nil
+    publish(now, &effects)
+    for client in forming { effects.append(.respond(.done, to: client)) }
+    forming = []
+  }
+
+  private mutating func publish(_ now: Now, _ effects: inout [Effect]) {
+    let view = ClusterView(
+      node: state.id, layouts: state.layouts.map(ClusterView.LiveLayout.init), secret: state.secret)
+    peers = view.peers.map { member in
+      peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
+    }
+    effects.append(.publish(view))
+  }
+
+  // MARK: Peers
+
+  private mutating func onLinkChanged(_ node: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
+    guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
+    let wasReachable = [.up, .slow].contains(peers[index].health)
+    if isUp == wasReachable { return }
+    if !isUp, peers[index].health == .replaced { return }
+    peers[index].health = isUp ? .up : .unreachable
+    peers[index].since = now.instant
+    let name = peers[index].member.name
+    effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
+  }
+
+  private mutating func onLinkRefused(
+    _ node: NodeID, _ refusal: Refusal, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
+    guard refusal.reason == .otherNode || refusal.reason == .notMember else { return }
+    if peers[index].health == .replaced { return }
+    peers[index].health = .replaced
+    peers[index].since = now.instant
+    effects.append(.note(.peerReplaced(node, name: peers[index].member.name, detail: refusal.detail)))
+  }
+
+  private mutating func onMistaken(_ node: NodeID, _ cluster: ClusterID, _ effects: inout [Effect]) {
+    guard state.cluster == .none, mistaken?.node != node else { return }
+    mistaken = (node, cluster)
+    effects.append(.note(.stranger(expected: node, of: cluster)))
+  }
+
+  private mutating func onMeasured(
+    _ measurements: NodeDescription.Measurements, _ slow: [NodeID], _ now: Now
+  ) {
+    self.measurements = measurements
+    for index in peers.indices where [.up, .slow].contains(peers[index].health) {
+      let health: NodeDescription.Peer.Health = slow.contains(peers[index].member.id) ? .slow : .up
+      if peers[index].health != health {
+        peers[index].health = health
+        peers[index].since = now.instant
+      }
+    }
+  }
+
+  // MARK: Description
+
+  /// What this node says of itself and of its peers.
+  func describe(_ now: Now) -> NodeDescription {
+    let layout = state.layouts.last
+    let condition: NodeDescription.State =
+      if isDraining { .draining } else if layout != nil, forming.isEmpty { .serving } else if mistaken != nil {
+        .stranger
+      } else { .uninitialised }
+    return NodeDescription(
+      member: member, state: condition, cluster: mistaken?.cluster ?? state.cluster,
+      layoutVersion: layout?.version ?? 0, settings: layout?.settings ?? settings, generation: state.generation,
+      shards: UInt16(state.shards), syncs: syncs, release: release, expected: mistaken?.node ?? NodeID(0),
+      measurements: measurements,
+      peers: peers.map {
+        NodeDescription.Peer(
+          node: $0.member.id, health: $0.health, sinceMs: now.instant.since($0.since).milliseconds)
+      })
+  }
+}
+
+extension Failure {
+  /// What a node without a layout answers.
+  public static var notInCluster: Failure {
+    Failure(.notMember, detail: "this node belongs to no cluster yet; form one with: kvctl cluster init")
+  }
+}

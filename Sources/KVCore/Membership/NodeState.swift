@@ -1,0 +1,109 @@
+import KVModel
+
+/// What belongs to the node rather than to a shard, kept in the node store and synced before any effect that relies
+/// on it.
+public struct NodeState: Equatable, Sendable {
+  /// Random, made with the data directory.
+  public var id: NodeID
+  /// S: fixed when the data directory is made.
+  public var shards: Int
+  /// The epoch under which dots are minted.
+  public var epoch: UInt32
+  /// The current start.
+  public var generation: Generation
+  /// Set by a clean stop, taken away by the next start. Without it dots may have been forgotten.
+  public var stoppedCleanly: Bool
+  /// The live layouts, oldest first; empty while the node belongs to no cluster.
+  public var layouts: [Layout]
+  /// What the nodes of the cluster share and clients do not know.
+  public var secret: ClusterSecret
+
+  /// A new data directory.
+  public init(id: NodeID, shards: Int) {
+    self.id = id
+    self.shards = shards
+    epoch = 0
+    generation = Generation(number: 0, nonce: 0, predecessor: 0)
+    stoppedCleanly = true
+    layouts = []
+    secret = .none
+  }
+
+  /// The cluster that this node accepted, once and for ever.
+  public var cluster: ClusterID { layouts.first?.cluster ?? .none }
+
+  /// The state of the start that begins now. It is synced before the node does anything else.
+  ///
+  /// The epoch rises unless the last stop was clean, because an entry (actor, n) of a version vector claims every dot
+  /// up to n, and a node that may have lost some must never again mint under that actor. `nonce` is random.
+  public func started(nonce: UInt64) -> NodeState {
+    var next = self
+    next.generation = Generation(number: generation.number + 1, nonce: nonce, predecessor: generation.nonce)
+    if !stoppedCleanly || epoch == 0 { next.epoch = epoch + 1 }
+    next.stoppedCleanly = false
+    return next
+  }
+}
+
+// | size | field |
+// |---|---|
+// | 1 | revision = 1 |
+// | 8 | node id |
+// | 2 | shards |
+// | 4 | epoch |
+// | 24 | generation: number, nonce, predecessor |
+// | 1 | stopped cleanly |
+// | 16 | the cluster's secret |
+// | 1 | live layouts, then each: length 4, layout |
+// | 8 | XXH3-64 of all before |
+extension NodeState {
+  /// The newest format that this release reads and the one that it writes.
+  public static let revision: UInt8 = 1
+
+  public var encoded: [UInt8] {
+    var bytes: [UInt8] = [NodeState.revision]
+    bytes.append(integer: id.value)
+    bytes.append(integer: UInt16(shards))
+    bytes.append(integer: epoch)
+    generation.encode(into: &bytes)
+    bytes.append(bool: stoppedCleanly)
+    secret.encode(into: &bytes)
+    bytes.append(UInt8(layouts.count))
+    for layout in layouts {
+      var inner: [UInt8] = []
+      layout.encode(into: &inner)
+      bytes.append(blob: inner)
+    }
+    bytes.append(integer: Checksum.of(bytes))
+    return bytes
+  }
+
+  /// Reads `encoded`. `.unknownRevision` means a newer release wrote it; every other error means damage.
+  public init(encoded: [UInt8]) throws(DecodeError) {
+    self = try encoded.decode { (bytes) throws(DecodeError) in try NodeState(bytes) }
+  }
+
+  private init(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) {
+    var reader = ByteReader(bytes)
+    let revision = try reader.u8()
+    guard revision == NodeState.revision else { throw .unknownRevision(revision) }
+    id = NodeID(try reader.u64())
+    shards = Int(try reader.u16())
+    epoch = try reader.u32()
+    generation = try Generation(from: &reader)
+    stoppedCleanly = try reader.bool()
+    secret = try ClusterSecret(from: &reader)
+    layouts = []
+    for _ in 0..<(try reader.u8()) {
+      let count = Int(try reader.u32())
+      var inner = ByteReader(try reader.view(count))
+      layouts.append(try Layout(from: &inner))
+      try inner.end()
+    }
+    let covered = bytes.count - reader.remaining
+    let checksum = try reader.u64()
+    try reader.end()
+    guard checksum == Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[..<covered])) else { throw .checksumMismatch }
+    guard (1...256).contains(shards) else { throw .outOfBounds }
+  }
+}

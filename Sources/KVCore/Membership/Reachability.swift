@@ -1,0 +1,78 @@
+import KVModel
+
+/// What a shard knows of its peers from its links and its own requests. It routes around a peer that is silent within
+/// a second; it never decides who is dead or who owns what.
+///
+/// ```
+///   link up, answers      link up, asked and silent          link down
+///        near ───────────────►  slow (500 ms) ───────────────► away
+///          ◄──────────── any reply ───────────◄── link up ─────┘
+/// ```
+public struct Reachability: Equatable, Sendable {
+  public enum Standing: Equatable, Sendable {
+    case near
+    case slow
+    case away
+  }
+
+  struct Peer: Equatable, Sendable {
+    var node: NodeID
+    var isLinked = false
+    /// Questions without an answer.
+    var outstanding = 0
+    /// Since when something was asked and nothing at all was heard.
+    var silentSince: Instant?
+    var lastHeard = Instant(nanoseconds: 0)
+  }
+
+  /// Asked for so long without hearing anything, a peer is slow.
+  public static let slowAfter = Span64.milliseconds(500)
+
+  /// Invariant: ascending by node.
+  private var peers: [Peer] = []
+
+  public init() {}
+
+  /// Forgets who is no peer any more, and knows new ones as away until their link is up.
+  mutating func adopt(_ nodes: [NodeID]) {
+    peers = nodes.sorted().map { node in place(of: node).map { peers[$0] } ?? Peer(node: node) }
+  }
+
+  /// Of a node that is no peer: away.
+  public func standing(of node: NodeID, at now: Instant) -> Standing {
+    guard let place = place(of: node), peers[place].isLinked else { return .away }
+    guard let silentSince = peers[place].silentSince else { return .near }
+    return now.since(silentSince) >= Reachability.slowAfter ? .slow : .near
+  }
+
+  func isLinked(_ node: NodeID) -> Bool { place(of: node).map { peers[$0].isLinked } ?? false }
+
+  /// Questions to a node that it has not answered yet.
+  func outstanding(_ node: NodeID) -> Int { place(of: node).map { peers[$0].outstanding } ?? 0 }
+
+  mutating func onAsked(_ node: NodeID, at now: Instant) {
+    guard let place = place(of: node) else { return }
+    peers[place].outstanding += 1
+    if peers[place].silentSince == nil { peers[place].silentSince = now }
+  }
+
+  /// Something arrived from a peer. An answer settles one question; anything shows that it is there.
+  mutating func onHeard(_ node: NodeID, isAnswer: Bool, at now: Instant) {
+    guard let place = place(of: node) else { return }
+    if isAnswer { peers[place].outstanding = max(0, peers[place].outstanding - 1) }
+    peers[place].lastHeard = now
+    peers[place].silentSince = peers[place].outstanding > 0 ? now : nil
+  }
+
+  mutating func onLink(_ node: NodeID, isUp: Bool, at now: Instant) {
+    guard let place = place(of: node) else { return }
+    peers[place] = Peer(node: node, isLinked: isUp, lastHeard: now)
+  }
+
+  /// Linked peers that said nothing for `span`: to be pinged, so that silence is noticed while nobody asks.
+  func quiet(for span: Span64, at now: Instant) -> [NodeID] {
+    peers.filter { $0.isLinked && now.since($0.lastHeard) >= span }.map(\.node)
+  }
+
+  private func place(of node: NodeID) -> Int? { peers.firstIndex { $0.node == node } }
+}

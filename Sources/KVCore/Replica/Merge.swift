@@ -1,0 +1,146 @@
+import KVModel
+
+/// The one way in which a record changes. Pure: every store calls it, so no two of them can differ in it.
+public enum Merge {
+  /// A merge carried out.
+  public struct Outcome: Equatable, Sendable {
+    public var record: Record
+    /// False when the record is what it was: there is nothing to write.
+    public var changed: Bool
+    public var beside: Beside?
+    public var minted: Version?
+  }
+
+  /// Applies `change` to the state `current` of its key, unsynced joins included.
+  public static func apply(_ change: Change, to current: Record) -> Result<Outcome, Failure> {
+    switch change {
+    case .join(let incoming): join(incoming, into: current)
+    case .mint(let mint): self.mint(mint, onto: current)
+    }
+  }
+
+  private static func join(_ incoming: Record, into current: Record) -> Result<Outcome, Failure> {
+    let record = current.joined(incoming)
+    if let failure = storable(record) { return .failure(failure) }
+    return .success(
+      Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil))
+  }
+
+  private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
+    let superseded = mint.superseded(of: current)
+    guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
+      return .failure(Failure(.invalidContext, detail: "the context claims versions that were never written"))
+    }
+    var version = Version(
+      dot: mint.dot, stamp: mint.stamp, expiry: mint.expiry, requestID: mint.requestID, checksum: mint.checksum,
+      content: mint.content)
+    version.stamp = max(mint.stamp, min(mint.highestSuperseded(of: current, superseded).next, mint.stampCeiling))
+    var record = current
+    record.add(version, superseding: superseded)
+    if let failure = storable(record) ?? admit(record, after: current) { return .failure(failure) }
+    return .success(Outcome(record: record, changed: true, beside: nil, minted: version))
+  }
+
+  /// Refuses a write that would add a sibling to a key that has as many as are allowed. One that leaves fewer is
+  /// welcome, however many are left.
+  private static func admit(_ record: Record, after current: Record) -> Failure? {
+    let grew = record.versions.count > current.versions.count
+    guard grew, record.versions.count > Limits.siblingsMax || record.valueBytes > Limits.siblingBytesMax else {
+      return nil
+    }
+    return Failure(
+      .tooManySiblings,
+      detail: "the key has \(current.versions.count) concurrent versions; read it and write with its context")
+  }
+
+  /// What is stored can be read again: a record beyond the format's bounds is refused, whoever brings it.
+  private static func storable(_ record: Record) -> Failure? {
+    if record.context.entries.count > Limits.contextEntriesMax {
+      return Failure(.tooManySiblings, detail: "the key's context has \(record.context.entries.count) actors")
+    }
+    if record.versions.count > Limits.versionsMax || record.valueBytes > Limits.recordBytesMax - (1 << 20) {
+      return Failure(.tooManySiblings, detail: "the key has \(record.versions.count) concurrent versions")
+    }
+    return nil
+  }
+}
+
+extension Mint {
+  /// The history that the new version replaces.
+  func superseded(of current: Record) -> VersionVector {
+    switch basis {
+    case .overwrite(let beside): beside.map { current.context.joined($0.history) } ?? current.context
+    case .context(let vector): vector
+    }
+  }
+
+  func highestSuperseded(of current: Record, _ superseded: VersionVector) -> Stamp {
+    let local = current.versions.reduce(Stamp.zero) { superseded.covers($1.dot) ? max($0, $1.stamp) : $0 }
+    guard case .overwrite(let beside?) = basis else { return local }
+    return max(local, beside.stamp)
+  }
+}
+
+/// What a change of a record means for what is kept beside it: computed here, written by the store in the same batch.
+public struct RecordDelta: Equatable, Sendable {
+  /// XOR of the digests before and after, for the key's Merkle leaf.
+  public var leaf: Digest
+  /// Expiry entries to add and to drop.
+  public var expiriesAdded: [WallTime]
+  public var expiriesDropped: [WallTime]
+  /// Request ids of replaced versions that a retry may still name.
+  public var requestsReplaced: [RequestMemory.Entry]
+
+  /// `seed` keys the digests: the cluster's id.
+  public init(of key: Key, from old: Record, to new: Record, seed: UInt64) {
+    leaf = old.digest(of: key, seed: seed)
+    leaf.combine(new.digest(of: key, seed: seed))
+    let before = RecordDelta.expiries(of: old)
+    let after = RecordDelta.expiries(of: new)
+    expiriesAdded = after.filter { !before.contains($0) }
+    expiriesDropped = before.filter { !after.contains($0) }
+    requestsReplaced = RequestMemory.replaced(from: old, to: new)
+  }
+
+  /// Distinct expiries of versions whose bytes are still to be dropped, ascending.
+  static func expiries(of record: Record) -> [WallTime] {
+    var result: [WallTime] = []
+    for version in record.versions {
+      guard let expiry = version.expiry, case .value = version.content, !result.contains(expiry) else { continue }
+      result.append(expiry)
+    }
+    return result.sorted()
+  }
+}
+
+/// How long an applied request is remembered, so that its retry is applied once.
+///
+/// A version carries its request id as long as it lives. When it is replaced while a retry may still come, the id is
+/// kept in the store for the rest of the span. An owner that only ever sees the successor does not learn of it, and
+/// need not: a quorum read that returned the version had it written to a write quorum first, so a retry that finds no
+/// trace at R owners repeats a write that nobody was told of.
+public enum RequestMemory {
+  public struct Entry: Hashable, Sendable {
+    public var id: RequestID
+    /// May be forgotten from here on.
+    public var until: WallTime
+
+    public init(id: RequestID, until: WallTime) {
+      self.id = id
+      self.until = until
+    }
+  }
+
+  /// Milliseconds for which a retry may follow its first attempt.
+  public static let spanMs: UInt64 = 60_000
+
+  static func replaced(from old: Record, to new: Record) -> [Entry] {
+    let newest = new.highestStamp.wall.milliseconds
+    var entries: [Entry] = []
+    for version in old.versions where !new.versions.contains(where: { $0.dot == version.dot }) {
+      let until = version.stamp.wall.milliseconds &+ spanMs
+      if until > newest { entries.append(Entry(id: version.requestID, until: WallTime(milliseconds: until))) }
+    }
+    return entries
+  }
+}

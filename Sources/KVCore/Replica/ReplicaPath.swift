@@ -1,0 +1,175 @@
+import KVModel
+
+/// A question to this node's copy that its storage is answering.
+struct ReplicaRead: Sendable {
+  let key: Key
+  let asker: NodeID
+  let envelope: Shard.Envelope
+  let inlineBytesMax: UInt32
+}
+
+/// A join into this node's copy that its storage is syncing.
+struct PendingReplicaWrite: Sendable {
+  let key: Key
+  let asker: NodeID
+  let envelope: Shard.Envelope
+  /// Known once merged, told once synced.
+  var beside: Beside?
+}
+
+// An owner answers for its copy: reads of what is synced, joins acknowledged once synced.
+extension Shard {
+  // MARK: Reads
+
+  mutating func onReplicaRead(
+    _ key: Key, _ inlineBytesMax: UInt32, _ peer: NodeID, _ envelope: Envelope, _ now: Now,
+    _ effects: inout [Effect]
+  ) {
+    if dropsExpired(envelope, now) { return }
+    let read = ReplicaRead(key: key, asker: peer, envelope: envelope, inlineBytesMax: inlineBytesMax)
+    let id = replicaReads.insert(read)
+    effects.append(.store(.read(key), StorageID(raw: id.raw)))
+  }
+
+  mutating func onReplicaReadStored(
+    _ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let read = replicaReads.remove(id) else { return }
+    let reply: ReplicaReadReply
+    switch result {
+    case .record(let record): reply = self.reply(with: record, to: read, &effects)
+    case .unreadable:
+      noteDamage(read.key, &effects)
+      reply = .unreadable
+    case .merged, .synced, .refused, .leased, .request, .failed:
+      return invariant(false, "a read answered by \(result)")
+    }
+    send(.replicaReadReply(reply), to: read.asker, read.envelope, now, &effects)
+  }
+
+  /// The record as it is stored, or its digest when it is long.
+  private mutating func reply(
+    with record: EncodedRecord, to read: ReplicaRead, _ effects: inout [Effect]
+  ) -> ReplicaReadReply {
+    if record.bytes.count <= Int(read.inlineBytesMax) { return .record(record) }
+    guard let decoded = try? record.decoded() else {
+      noteDamage(read.key, &effects)
+      return .unreadable
+    }
+    return .digest(decoded.digest(of: read.key, seed: digestSeed))
+  }
+
+  // MARK: Writes
+
+  mutating func onReplicaWrite(
+    _ write: ReplicaWrite, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if dropsExpired(envelope, now) { return }
+    guard let record = try? write.record.decoded() else {
+      counters.malformedRecords += 1
+      effects.append(.note(.malformedRecord(from: peer)))
+      return refuse(Failure(.invalidRequest, detail: "the record cannot be decoded"), peer, envelope, now, &effects)
+    }
+    if claimsUnminted(record.context) {
+      return halt(
+        "node \(peer) holds versions that this node's actor \(actor) has not minted yet: the data directory went back "
+          + "in time (an old copy was restored, or another process runs with this node's id)", &effects)
+    }
+    guard let partition = view.partition(of: write.key),
+      view.owners(of: partition).place(of: identity.node) != nil
+    else {
+      return refuse(
+        Failure(.notMember, detail: "node \(identity.node) owns no copy of this key"), peer, envelope, now, &effects)
+    }
+    if let failure = observe(write.purpose, record, from: peer, now, &effects) {
+      return refuse(failure, peer, envelope, now, &effects)
+    }
+    let id = replicaWrites.insert(PendingReplicaWrite(key: write.key, asker: peer, envelope: envelope))
+    effects.append(.store(.merge(write.key, .join(record)), StorageID(raw: id.raw)))
+  }
+
+  /// A freshly minted version advances the clock, or is refused when it lies too far ahead. Repair does neither.
+  private mutating func observe(
+    _ purpose: ReplicaWrite.Purpose, _ record: Record, from peer: NodeID, _ now: Now, _ effects: inout [Effect]
+  ) -> Failure? {
+    guard case .write(let minted) = purpose, let version = record.versions.first(where: { $0.dot == minted }) else {
+      return nil
+    }
+    guard HybridClock.accepts(version.stamp, at: now.wall) else {
+      let ahead = version.stamp.wall.milliseconds - now.wall.milliseconds
+      counters.clockRefusals += 1
+      effects.append(.note(.clockSkew(from: peer, aheadMs: ahead)))
+      return Failure(.clockSkew, detail: "its stamp is \(ahead) ms ahead of node \(identity.node)'s clock")
+    }
+    clock.observe(version.stamp)
+    return nil
+  }
+
+  mutating func onReplicaWriteStored(
+    _ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    switch result {
+    case .merged(let merged): replicaWrites[id]?.beside = merged.beside
+    case .synced:
+      guard let write = replicaWrites.remove(id) else { return }
+      let reply = ReplicaWriteReply.stored(beside: write.beside)
+      send(.replicaWriteReply(reply), to: write.asker, write.envelope, now, &effects)
+    case .unreadable:
+      guard let write = replicaWrites.remove(id) else { return }
+      noteDamage(write.key, &effects)
+      let failure = Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged")
+      refuse(failure, write.asker, write.envelope, now, &effects)
+    case .refused(let failure):
+      guard let write = replicaWrites.remove(id) else { return }
+      refuse(failure, write.asker, write.envelope, now, &effects)
+    case .record, .leased, .request, .failed: invariant(false, "a join answered by \(result)")
+    }
+  }
+
+  private mutating func refuse(
+    _ failure: Failure, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    send(.replicaWriteReply(.refused(failure)), to: peer, envelope, now, &effects)
+  }
+
+  // MARK: Request ids
+
+  mutating func onRequestCheck(
+    _ request: RequestID, _ key: Key, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if dropsExpired(envelope, now) { return }
+    let check = ReplicaRead(key: key, asker: peer, envelope: envelope, inlineBytesMax: 0)
+    let id = requestChecks.insert(check)
+    effects.append(.store(.findRequest(request, key), StorageID(raw: id.raw)))
+  }
+
+  mutating func onRequestCheckStored(
+    _ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let check = requestChecks.remove(id) else { return }
+    let reply: RequestCheckReply
+    switch result {
+    case .request(let seen): reply = seen ? .seen : .notSeen
+    case .unreadable:
+      noteDamage(check.key, &effects)
+      reply = .unreadable
+    case .record, .merged, .synced, .refused, .leased, .failed:
+      return invariant(false, "a request check answered by \(result)")
+    }
+    send(.requestCheckReply(reply), to: check.asker, check.envelope, now, &effects)
+  }
+
+  // MARK: Common
+
+  /// Work that nobody waits for any more is dropped before it is done.
+  private mutating func dropsExpired(_ envelope: Envelope, _ now: Now) -> Bool {
+    guard envelope.deadline <= now.instant else { return false }
+    counters.expiredWork += 1
+    return true
+  }
+
+  mutating func noteDamage(_ key: Key, _ effects: inout [Effect]) {
+    counters.damagedRecords += 1
+    if let partition = view.partition(of: key) { effects.append(.note(.damagedRecord(partition))) }
+  }
+}

@@ -1,0 +1,66 @@
+import KVModel
+
+/// What `Control` starts from.
+public struct ControlRecovery: Equatable, Sendable {
+  /// The state of this start, already synced.
+  public var state: NodeState
+  /// This node as a member: name, addresses, zone, host, weight.
+  public var member: Member
+  /// What this node's configuration says that all must agree on; used until there is a layout.
+  public var settings: ClusterSettings
+  public var syncs: Bool
+  public var release: String
+
+  public init(state: NodeState, member: Member, settings: ClusterSettings, syncs: Bool, release: String) {
+    self.state = state
+    self.member = member
+    self.settings = settings
+    self.syncs = syncs
+    self.release = release
+  }
+}
+
+extension Control {
+  /// What happens to the node.
+  public enum Input: Equatable, Sendable {
+    /// First of all.
+    case recovered(ControlRecovery)
+    case request(ClientRequest, from: ClientRef)
+    /// The state of the last `persist` is synced.
+    case persisted
+    case linkChanged(NodeID, isUp: Bool)
+    /// A node with another id answers at a member's address.
+    case linkRefused(NodeID, Refusal)
+    /// A peer of `cluster` dialled this node expecting `node`.
+    case mistaken(for: NodeID, of: ClusterID)
+    /// What the shell measured, and which linked peers are slow to answer.
+    case measured(NodeDescription.Measurements, slow: [NodeID])
+    /// The process is asked to end.
+    case drain
+    /// Everything that was under way has ended.
+    case drained
+  }
+
+  /// What `Control` wants done, in this order.
+  public enum Effect: Equatable, Sendable {
+    case respond(ClientResponse, to: ClientRef)
+    /// Sync this state, then answer with `.persisted`.
+    case persist(NodeState)
+    /// The shards, the links and the handshakes live by this from now on.
+    case publish(ClusterView)
+    case note(Event)
+    /// The clean stop is on disk: the process may end.
+    case exit
+  }
+
+  /// What people may want to know; goes to the log.
+  public enum Event: Equatable, Sendable {
+    case peerUp(NodeID, name: String)
+    case peerUnreachable(NodeID, name: String)
+    case peerReplaced(NodeID, name: String, detail: String)
+    case joined(ClusterID, layoutVersion: UInt32, members: Int)
+    case settingsDiffer(configured: ClusterSettings, layout: ClusterSettings)
+    /// This node's data directory is new, and a cluster expects another node here.
+    case stranger(expected: NodeID, of: ClusterID)
+  }
+}

@@ -1,0 +1,112 @@
+import KVModel
+
+/// A client's request on its connection, as the shell names it. Opaque to the core.
+public struct ClientRef: Hashable, Sendable {
+  public var connection: UInt64
+  public var request: UInt64
+
+  @inlinable
+  public init(connection: UInt64, request: UInt64) {
+    self.connection = connection
+    self.request = request
+  }
+}
+
+/// A timer of a machine; the machine ignores one that fires for something that has ended.
+public struct TimerID: Hashable, Sendable {
+  public var raw: UInt64
+
+  @inlinable
+  public init(raw: UInt64) { self.raw = raw }
+}
+
+/// What a shard starts from.
+public struct ShardRecovery: Equatable, Sendable {
+  public var identity: ShardIdentity
+  /// Under which this start mints.
+  public var actor: Actor
+  /// The last lease that was synced, of whatever actor; nil in a new store.
+  public var lease: Lease?
+  public var settings: ShardSettings
+  /// The one source of randomness.
+  public var seed: UInt64
+
+  public init(identity: ShardIdentity, actor: Actor, lease: Lease?, settings: ShardSettings, seed: UInt64) {
+    self.identity = identity
+    self.actor = actor
+    self.lease = lease
+    self.settings = settings
+    self.seed = seed
+  }
+}
+
+/// A shard's settings that are no part of the layout.
+public struct ShardSettings: Equatable, Sendable {
+  /// A longer record is answered by its digest first, bytes.
+  public var inlineBytesMax: UInt32 = 4_096
+  /// Operations under way before new ones are refused as overload.
+  public var operationsMax = 16_384
+  /// Counters leased at a time.
+  public var leaseSequences: UInt64 = 65_536
+  /// How far ahead stamps are leased, milliseconds. Below the bound on skew, or a node that crashed and came back at
+  /// once would be refused by its peers.
+  public var leaseStampMs: UInt64 = 400
+  /// A read asks another owner no earlier and no later than this, whatever the observed p95.
+  public var hedgeAfterMin = Span64.milliseconds(1)
+  public var hedgeAfterMax = Span64.milliseconds(100)
+  /// A marked retry hears every owner that can be reached for so long, then R of them are enough.
+  public var retryPatience = Span64.milliseconds(100)
+  /// Period of the shard's clockwork: pings, hedge delay.
+  public var tick = Span64.milliseconds(250)
+
+  public init() {}
+}
+
+extension Shard {
+  /// What happens to a shard.
+  public enum Input: Equatable, Sendable {
+    /// First of all; before it nothing is answered.
+    case recovered(ShardRecovery)
+    case view(ClusterView)
+    case request(ClientRequest, from: ClientRef, deadline: Instant)
+    /// The client no longer wants the answer, or is gone.
+    case cancel(ClientRef)
+    case message(PeerMessage, from: NodeID, Envelope)
+    case linkChanged(NodeID, isUp: Bool)
+    case stored(StorageResult, for: StorageID)
+    case timer(TimerID)
+  }
+
+  /// What a shard wants done, in this order.
+  public enum Effect: Equatable, Sendable {
+    case respond(ClientResponse, to: ClientRef)
+    case send(PeerMessage, to: NodeID, Envelope)
+    case store(StorageOperation, StorageID)
+    case schedule(TimerID, at: Instant)
+    case note(Event)
+    /// Nothing is acknowledged any more; the process ends with this message.
+    case halt(String)
+  }
+
+  /// What goes with a message: the operation that it concerns, at the asker's, and when the asker stops waiting.
+  public struct Envelope: Hashable, Sendable {
+    public var operation: UInt64
+    public var deadline: Instant
+
+    @inlinable
+    public init(operation: UInt64, deadline: Instant) {
+      self.operation = operation
+      self.deadline = deadline
+    }
+  }
+
+  /// What people may want to know; goes to the log.
+  public enum Event: Equatable, Sendable {
+    /// A stored record does not agree with its checksums.
+    case damagedRecord(PartitionID)
+    /// A peer sent a record that cannot be decoded.
+    case malformedRecord(from: NodeID)
+    /// A stamp lies ahead of this node's clock by more than the bound.
+    case clockSkew(from: NodeID, aheadMs: UInt64)
+  }
+}

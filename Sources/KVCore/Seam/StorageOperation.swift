@@ -1,0 +1,148 @@
+import KVModel
+
+/// Names an operation of a shard on its storage; the results carry it back. Chosen by the shard, opaque to the store.
+public struct StorageID: Hashable, Sendable {
+  public var raw: UInt64
+
+  @inlinable
+  public init(raw: UInt64) { self.raw = raw }
+}
+
+/// What a shard asks of its storage: the seam that RocksDB, the in-memory store and the simulated disk all implement
+/// and that one contract suite holds to its promises.
+///
+/// 1. Operations on one key take effect in the order in which they were asked.
+/// 2. `merge` is the only way in which a record changes, and every store calls the same pure `Merge.apply`.
+/// 3. Only synced state is visible to `read` and `findRequest`. Joins that are not yet synced are seen by later merges
+///    of the same key alone.
+/// 4. `merge` answers twice: `.merged` when the join is known (it may be sent on), `.synced` when it would survive a
+///    power cut (it may be acknowledged). A merge that changes nothing is `.synced` when what it joined onto is.
+/// 5. A record, its Merkle leaf, its expiry entries and the request ids that it forgets change together or not at all.
+/// 6. After `.failed` nothing more is answered: the node stops.
+public enum StorageOperation: Equatable, Sendable {
+  /// The synced record of a key. Answer: `.record` or `.unreadable`.
+  case read(Key)
+  /// Answers: `.merged` and later `.synced`; or `.refused`, or `.unreadable`, and nothing changed.
+  case merge(Key, Change)
+  /// Makes a range of dot counters and a bound of stamps this shard's own. Answer: `.leased` once synced.
+  case extendLease(Lease)
+  /// Whether a write with this request id was applied to the key: its version is in the record, or was replaced less
+  /// than `RequestMemory.span` ago. Answer: `.request`, or `.unreadable`.
+  case findRequest(RequestID, Key)
+}
+
+/// What a merge brings.
+public enum Change: Equatable, Sendable {
+  /// Another replica's state.
+  case join(Record)
+  /// A new version, minted here.
+  case mint(Mint)
+}
+
+/// A version about to be minted. What it supersedes and its stamp follow from the record that it meets.
+public struct Mint: Equatable, Sendable {
+  public enum Basis: Equatable, Sendable {
+    /// Supersede all that this replica holds, and besides what other owners reported.
+    case overwrite(beside: Beside?)
+    /// Supersede exactly what was read.
+    case context(VersionVector)
+  }
+
+  public var dot: Dot
+  public var basis: Basis
+  /// The stamp, unless a version that is superseded has a later one.
+  public var stamp: Stamp
+  /// No stamp is minted above this, whatever is superseded: one bad clock must not drag the others along.
+  public var stampCeiling: Stamp
+  public var requestID: RequestID
+  public var expiry: WallTime?
+  public var checksum: UInt64
+  public var content: Version.Content
+
+  public init(
+    dot: Dot, basis: Basis, stamp: Stamp, stampCeiling: Stamp, requestID: RequestID, expiry: WallTime?,
+    checksum: UInt64, content: Version.Content
+  ) {
+    self.dot = dot
+    self.basis = basis
+    self.stamp = stamp
+    self.stampCeiling = stampCeiling
+    self.requestID = requestID
+    self.expiry = expiry
+    self.checksum = checksum
+    self.content = content
+  }
+}
+
+/// The upper ends of what a shard may hand out without syncing again. Everything up to them counts as handed out after
+/// a restart.
+public struct Lease: Hashable, Sendable {
+  /// The actor whose counters these are.
+  public var actor: Actor
+  /// Highest sequence (a dot's counter without its shard bits).
+  public var sequence: UInt64
+  /// Highest stamp.
+  public var stamp: Stamp
+
+  public init(actor: Actor, sequence: UInt64, stamp: Stamp) {
+    self.actor = actor
+    self.sequence = sequence
+    self.stamp = stamp
+  }
+}
+
+/// A store's answer.
+public enum StorageResult: Equatable, Sendable {
+  /// The record; `.empty` when the key was never written.
+  case record(EncodedRecord)
+  /// The stored record is damaged. It is never served and never joined onto.
+  case unreadable
+  case merged(Merged)
+  case synced
+  /// The merge was not carried out.
+  case refused(Failure)
+  case leased
+  case request(seen: Bool)
+  /// The log, a sync or the disk failed: the node stops and nothing is acknowledged any more.
+  case failed(StorageFault)
+}
+
+/// The outcome of a merge.
+public struct Merged: Equatable, Sendable {
+  /// The join, to be sent on. It is not durable yet.
+  public var record: EncodedRecord
+  /// For a join: what this replica holds and the incoming record does not cover.
+  public var beside: Beside?
+  /// For a mint: the version as it was minted.
+  public var minted: Version?
+  /// The causal history of the join.
+  public var context: VersionVector
+
+  public init(record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector) {
+    self.record = record
+    self.beside = beside
+    self.minted = minted
+    self.context = context
+  }
+}
+
+/// Why a disk cannot go on. The node names the file and what to do, and exits.
+public struct StorageFault: Error, Equatable, Sendable {
+  public enum Kind: Equatable, Sendable {
+    case diskFull
+    case ioError
+    case corruption
+    case other
+  }
+
+  public var kind: Kind
+  /// The file or directory concerned.
+  public var path: String
+  public var detail: String
+
+  public init(_ kind: Kind, path: String, detail: String) {
+    self.kind = kind
+    self.path = path
+    self.detail = detail
+  }
+}

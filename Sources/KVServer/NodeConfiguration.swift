@@ -1,0 +1,59 @@
+import KVModel
+import KVStorage
+
+/// Everything that a node is told from outside. `kvnode` makes it from its file, its environment and its flags, and
+/// has checked it whole.
+public struct NodeConfiguration: Sendable {
+  /// What all nodes must agree on. Used by `kvctl cluster init`; afterwards the layout rules.
+  public var cluster = ClusterSettings()
+  /// What people call this node; unique in the cluster.
+  public var name: String
+  public var zone = "default"
+  /// The machine; two nodes with one label never hold copies of one partition. The node's name unless set.
+  public var host: String?
+  /// In hundredths: 100 is weight 1.0.
+  public var weight: UInt16 = 100
+  public var dataDirectory: String
+  /// S, fixed when the data directory is made.
+  public var shards = 1
+  public var clientListen: Address
+  public var peerListen: Address
+  public var adminListen: Address
+  /// Where others reach this node, when that differs from where it listens.
+  public var clientAdvertise: Address?
+  public var peerAdvertise: Address?
+  public var limits = Limits()
+  public var storage = StorageOptions()
+
+  /// Bounds on what others can make this node hold.
+  public struct Limits: Sendable, Equatable {
+    /// Client connections, HELLO done or not.
+    public var connections = 10_000
+    /// Connections whose HELLO has not come yet.
+    public var connectionsBeforeHello = 256
+    /// A connection that has not said HELLO by then is closed.
+    public var helloTimeoutMs: UInt64 = 5_000
+    /// Requests under way on one connection.
+    public var requestsPerConnection = 1_024
+    /// Bytes of requests under way on one connection.
+    public var bytesPerConnection = 8 << 20
+    /// Bytes of requests under way on the node.
+    public var bytesInFlight = 256 << 20
+    /// Deadline of a request that names none, milliseconds.
+    public var defaultDeadlineMs: UInt64 = 5_000
+    /// On SIGTERM: how long to wait for what is under way, milliseconds.
+    public var drainMs: UInt64 = 3_000
+
+    public init() {}
+  }
+
+  public init(
+    name: String, dataDirectory: String, clientListen: Address, peerListen: Address, adminListen: Address
+  ) {
+    self.name = name
+    self.dataDirectory = dataDirectory
+    self.clientListen = clientListen
+    self.peerListen = peerListen
+    self.adminListen = adminListen
+  }
+}

@@ -1,0 +1,195 @@
+import KVCore
+import KVModel
+import KVNet
+
+/// One connection to a peer, dialled or accepted: handshake, then messages both ways. Confined to its host's loop.
+final class PeerLink: ConnectionHandler, @unchecked Sendable {
+  enum Side: Equatable {
+    /// This node dialled the peer.
+    case dialler(NodeID)
+    case acceptor
+  }
+
+  private enum Phase {
+    case connecting
+    case greeting
+    case up
+    case closing
+  }
+
+  let side: Side
+  private unowned let host: ShardHost
+  private(set) var connection: Connection?
+  private var phase: Phase
+  /// Known once the handshake is done.
+  private(set) var peer: NodeID?
+  /// What is added to this node's monotonic milliseconds to get the peer's.
+  private var clockOffsetMs: Int64 = 0
+  private var greetedAtMs: UInt64 = 0
+
+  /// A link that this node dials, or that somebody dialled to it; `attach` follows.
+  init(_ side: Side, host: ShardHost) {
+    self.side = side
+    self.host = host
+    phase = side == .acceptor ? .greeting : .connecting
+  }
+
+  func attach(_ connection: Connection) { self.connection = connection }
+
+  var isUp: Bool { phase == .up }
+
+  // MARK: Handshake
+
+  func onConnected(_ connection: Connection) {
+    guard case .dialler(let expected) = side, phase == .connecting else { return }
+    phase = .greeting
+    greetedAtMs = host.now.instant.milliseconds
+    let hello = host.hello(to: expected)
+    send(FrameHeader(type: .hello, requestID: 0)) { hello.encode(into: &$0) }
+  }
+
+  private func onHello(_ body: UnsafeRawBufferPointer) {
+    let hello: Hello
+    do { hello = try Hello(body) } catch { return refuse(Refusal(.notHello, "the HELLO is malformed: \(error)")) }
+    if let refusal = host.refusal(of: hello) { return refuse(refusal) }
+    if let home = host.home(of: hello) { return move(to: home, hello) }
+    welcome(hello)
+  }
+
+  /// The link belongs to another loop. The dialler says nothing before WELCOME, so nothing is lost on the way.
+  private func move(to home: ShardHost, _ hello: Hello) {
+    phase = .closing
+    host.loop.execute { [self] in
+      guard let connection, let descriptor = connection.detach() else { return }
+      let address = connection.peerAddress
+      host.links.onMoved(self)
+      home.loop.execute { home.onMoved(peer: descriptor, address, hello) }
+    }
+  }
+
+  /// Accepts a HELLO that was checked.
+  func welcome(_ hello: Hello) {
+    clockOffsetMs = Int64(bitPattern: hello.clockMs &- host.now.instant.milliseconds)
+    let welcome = host.welcome
+    send(FrameHeader(type: .welcome, requestID: 0)) { welcome.encode(into: &$0) }
+    establish(hello.node)
+  }
+
+  private func onWelcome(_ body: UnsafeRawBufferPointer) {
+    guard case .dialler(let expected) = side else { return close() }
+    let welcome: Welcome
+    do { welcome = try Welcome(body) } catch { return close() }
+    guard welcome.cluster == host.cluster, welcome.node == expected else {
+      host.links.onRefused(self, Refusal(.otherNode, "node \(welcome.node) of cluster \(welcome.cluster) answered"))
+      return close()
+    }
+    let nowMs = host.now.instant.milliseconds
+    let oneWayMs = (nowMs - greetedAtMs) / 2
+    clockOffsetMs = Int64(bitPattern: welcome.clockMs &+ oneWayMs &- nowMs)
+    establish(expected)
+  }
+
+  private func establish(_ node: NodeID) {
+    peer = node
+    phase = .up
+    host.links.onEstablished(self, node)
+  }
+
+  // MARK: Bytes in
+
+  func onBytes(_ bytes: UnsafeRawBufferPointer, _ connection: Connection) -> Int {
+    var offset = 0
+    while phase != .closing {
+      let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
+      let bodyBytesMax =
+        phase == .up ? KVModel.Limits.recordBytesMax + (64 << 10) : KVModel.Limits.bodyBytesMaxBeforeHello
+      switch FrameScan.next(in: rest, bodyBytesMax: bodyBytesMax) {
+      case .incomplete(let neededBytes):
+        connection.neededBytes = neededBytes
+        return offset
+      case .malformed(let error):
+        host.counters.malformedFrames += 1
+        refuse(Refusal(phase == .greeting ? .notHello : .malformedFrame, "malformed frame: \(error)"))
+      case .frame(let header, let body, let frameBytes):
+        offset += frameBytes
+        onFrame(header, body)
+      }
+    }
+    return bytes.count
+  }
+
+  private func onFrame(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
+    switch (phase, side, header.type) {
+    case (.greeting, .acceptor, .hello): onHello(body)
+    case (.greeting, .dialler, .welcome): onWelcome(body)
+    case (.greeting, .dialler, .refused): onRefused(body)
+    case (.up, _, .refused), (.up, _, .goAway): close()
+    case (.up, _, _): onMessage(header, body)
+    case (.greeting, _, _): refuse(Refusal(.notHello, "the handshake is not done"))
+    case (.connecting, _, _), (.closing, _, _): break
+    }
+  }
+
+  private func onRefused(_ body: UnsafeRawBufferPointer) {
+    if let refusal = try? Refusal(body) { host.links.onRefused(self, refusal) }
+    close()
+  }
+
+  private func onMessage(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
+    guard let peer else { return }
+    let message: PeerMessage
+    do { message = try PeerMessage(header.type, body) } catch {
+      host.counters.malformedFrames += 1
+      return refuse(Refusal(.malformedFrame, "malformed \(header.type): \(error)"))
+    }
+    let deadline =
+      header.deadlineMs == 0 ? Instant.distantFuture : Instant(nanoseconds: header.deadlineMs &* 1_000_000)
+    host.route(message, from: peer, Shard.Envelope(operation: header.requestID, deadline: deadline))
+  }
+
+  // MARK: Bytes out
+
+  func send(_ message: PeerMessage, _ envelope: Shard.Envelope) {
+    guard phase == .up else { return }
+    var header = FrameHeader(
+      type: message.frameType, requestID: envelope.operation, layoutVersion: host.shard.view.layoutVersion)
+    if envelope.deadline != .distantFuture {
+      header.deadlineMs = UInt64(max(1, Int64(envelope.deadline.milliseconds) + clockOffsetMs))
+    }
+    if let key = message.key, let partition = host.shard.view.partition(of: key) { header.partition = partition }
+    send(header) { message.encode(into: &$0) }
+  }
+
+  private func send(_ header: FrameHeader, body: (inout [UInt8]) -> Void) {
+    connection?.write { header.appendFrame(to: &$0, body: body) }
+  }
+
+  // MARK: Ends
+
+  private func refuse(_ refusal: Refusal) {
+    guard phase != .closing else { return }
+    host.counters.onRefused(refusal.reason)
+    send(FrameHeader(type: .refused, requestID: 0)) { refusal.encode(into: &$0) }
+    close()
+  }
+
+  /// The handshake took too long.
+  func giveUp() {
+    phase = .closing
+    if let connection { connection.close() } else { host.links.onClosed(self) }
+  }
+
+  func close() {
+    guard phase != .closing else { return }
+    phase = .closing
+    guard let connection else { return host.links.onClosed(self) }
+    connection.closeAfterFlush()
+    host.onClosing(connection)
+  }
+
+  func onClosed(_ connection: Connection, reason: CloseReason) {
+    phase = .closing
+    host.counters.onClosed(connection)
+    host.links.onClosed(self)
+  }
+}

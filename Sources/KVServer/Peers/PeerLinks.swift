@@ -1,0 +1,161 @@
+import KVCore
+import KVModel
+import KVNet
+
+/// A host's links: one to each peer, kept up. Confined to the host's loop.
+///
+/// Of two nodes the one with the lower id dials; the other one does so only when nobody has dialled it for three
+/// seconds (the lower one may not know that it should: its data directory may be new). Whichever link was established
+/// last is the one in use.
+final class PeerLinks {
+  private struct Peer {
+    var member: Member
+    /// In use.
+    var link: PeerLink?
+    /// Being dialled.
+    var dialling: PeerLink?
+    var backoff = Backoff(baseMilliseconds: 100, maxMilliseconds: 2_000)
+    /// When to dial next.
+    var dialAt: Instant
+  }
+
+  private unowned let host: ShardHost
+  /// Ascending by node id.
+  private var peers: [Peer] = []
+  /// Accepted, and their HELLO not checked yet; given up at the time beside them.
+  private var greeting: [(link: PeerLink, until: Instant)] = []
+
+  private static let patience = Span64.seconds(3)
+
+  init(host: ShardHost) { self.host = host }
+
+  // MARK: Members
+
+  /// Keeps links to exactly these peers.
+  func adopt(_ members: [Member]) {
+    let gone = peers.filter { peer in !members.contains { $0.id == peer.member.id } }
+    peers = members.sorted { $0.id < $1.id }.map { member in
+      guard var peer = peers.first(where: { $0.member.id == member.id }) else {
+        return Peer(member: member, dialAt: firstDial(member))
+      }
+      peer.member = member
+      return peer
+    }
+    for peer in gone {
+      peer.link?.close()
+      peer.dialling?.close()
+    }
+    dialDue()
+  }
+
+  private func firstDial(_ member: Member) -> Instant {
+    let now = host.now.instant
+    return host.identity.node < member.id ? now : now.advanced(by: PeerLinks.patience)
+  }
+
+  // MARK: Dialling
+
+  /// Dials whom it is time to dial. Called by the host's clockwork.
+  func dialDue() {
+    let now = host.now.instant
+    for index in peers.indices
+    where peers[index].link == nil && peers[index].dialling == nil && peers[index].dialAt <= now {
+      dial(index)
+    }
+  }
+
+  private func dial(_ index: Int) {
+    let member = peers[index].member
+    let link = PeerLink(.dialler(member.id), host: host)
+    peers[index].dialling = link
+    peers[index].dialAt = host.now.instant.advanced(by: PeerLinks.patience)
+    SocketAddress.resolve(host: member.peerAddress.host, port: member.peerAddress.port, on: host.loop) {
+      [confined = LoopConfined((self, link))] result in
+      confined.value.0.onResolved(result, confined.value.1)
+    }
+  }
+
+  private func onResolved(_ result: Result<[SocketAddress], ResolveError>, _ link: PeerLink) {
+    guard let index = place(dialling: link) else { return }
+    guard case .success(let addresses) = result, let address = addresses.first else { return onDialFailed(index) }
+    link.attach(Connection.connect(to: address, on: host.loop, options: host.peerOptions, handler: link))
+  }
+
+  private func onDialFailed(_ index: Int) {
+    peers[index].dialling = nil
+    let delay = peers[index].backoff.nextMilliseconds(random: host.nextRandom())
+    peers[index].dialAt = host.now.instant.advanced(by: .milliseconds(delay))
+  }
+
+  /// A handshake that does not end is given up.
+  func onTick() {
+    let now = host.now.instant
+    for index in peers.indices where peers[index].dialling != nil && peers[index].dialAt <= now {
+      peers[index].dialling?.giveUp()
+    }
+    for entry in greeting where entry.until <= now { entry.link.giveUp() }
+    dialDue()
+  }
+
+  private func place(dialling link: PeerLink) -> Int? { peers.firstIndex { $0.dialling === link } }
+
+  // MARK: Links that come and go
+
+  func onAccepted(_ link: PeerLink) {
+    greeting.append((link, host.now.instant.advanced(by: PeerLinks.patience)))
+  }
+
+  /// The link went to another loop.
+  func onMoved(_ link: PeerLink) { greeting.removeAll { $0.link === link } }
+
+  func onEstablished(_ link: PeerLink, _ node: NodeID) {
+    greeting.removeAll { $0.link === link }
+    guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return link.close() }
+    let old = peers[index].link
+    peers[index].link = link
+    peers[index].backoff.reset()
+    if peers[index].dialling === link { peers[index].dialling = nil }
+    if let old {
+      old.close()
+      host.onLinkChanged(node, isUp: false)
+    }
+    host.onLinkChanged(node, isUp: true)
+  }
+
+  func onRefused(_ link: PeerLink, _ refusal: Refusal) {
+    guard let index = place(dialling: link) else { return }
+    host.onLinkRefused(peers[index].member.id, refusal)
+  }
+
+  func onClosed(_ link: PeerLink) {
+    greeting.removeAll { $0.link === link }
+    if let index = place(dialling: link) { return onDialFailed(index) }
+    guard let index = peers.firstIndex(where: { $0.link === link }) else { return }
+    peers[index].link = nil
+    peers[index].dialAt = firstDial(peers[index].member)
+    host.onLinkChanged(peers[index].member.id, isUp: false)
+  }
+
+  // MARK: Messages
+
+  func send(_ message: PeerMessage, to node: NodeID, _ envelope: Shard.Envelope) {
+    peers.first { $0.member.id == node }?.link?.send(message, envelope)
+  }
+
+  var linkedCount: Int { peers.count { $0.link != nil } }
+
+  func closeAll() {
+    for peer in peers {
+      peer.link?.close()
+      peer.dialling?.close()
+    }
+    for entry in greeting { entry.link.close() }
+  }
+}
+
+/// Carries a value that only its loop touches through a closure that another thread hands to that loop.
+struct LoopConfined<Value>: @unchecked Sendable {
+  let value: Value
+
+  init(_ value: Value) { self.value = value }
+}

@@ -1,0 +1,6 @@
+/// Which release this is.
+public enum Release {
+  public static let version = "0.1.0"
+  /// Goes into handshakes and logs.
+  public static let agent = "kvnode/\(version)"
+}

@@ -1,0 +1,355 @@
+import KVCore
+import KVModel
+import KVNet
+import KVStorage
+import Logging
+
+/// The shell around one shard: its event loop, its storage, its connections and links. It turns bytes into inputs and
+/// effects into bytes, and decides nothing. Everything here runs on the loop.
+///
+/// ```
+///   socket ─► ClientConnection ─┐                    ┌─► ClientConnection.respond ─► socket
+///   socket ─► PeerLink ─────────┼─► Shard.step ──────┼─► PeerLinks.send ──────────► socket
+///   storage ─► collect ─────────┤                    ├─► storage.submit
+///   timers ─────────────────────┘                    └─► loop.schedule
+/// ```
+final class ShardHost: @unchecked Sendable {
+  let loop: EventLoop
+  let index: Int
+  let configuration: NodeConfiguration
+  let identity: ShardIdentity
+  let generation: Generation
+  let logger: Logger
+  unowned let node: NodeServer
+
+  private(set) var shard = Shard()
+  private var storage: (any ShardStorage)?
+  var openStorage: (any ShardStorage)? { storage }
+  private(set) lazy var links = PeerLinks(host: self)
+  private var clients: [UInt64: ClientConnection] = [:]
+  private var nextConnection: UInt64
+  /// Connections that flush a last word; closed for good at the time beside them.
+  private var closing: [(connection: Connection, at: Instant)] = []
+  private var helloDeadlines: [(client: UInt64, at: Instant)] = []
+  private var random: PRNG
+
+  private var effects: [Shard.Effect] = []
+  private var results: [StorageCompletion] = []
+  private var isCarryingOut = false
+  private var timers: TimerClient?
+
+  var counters = HostCounters()
+  var bytesInFlight = 0
+
+  init(index: Int, node: NodeServer, start: NodeStart, seed: UInt64) throws(SystemError) {
+    self.index = index
+    self.node = node
+    configuration = start.configuration
+    identity = ShardIdentity(node: start.state.id, shard: index, shards: start.state.shards)
+    generation = start.state.generation
+    logger = start.logger
+    nextConnection = UInt64(index) << 48
+    random = PRNG(seed: seed)
+    loop = try EventLoop(label: "ringkv.shard.\(index)")
+  }
+
+  // MARK: Start and stop
+
+  /// First call on the loop.
+  func start() {
+    loop.addTurnObserver(self)
+    timers = loop.makeTimerClient(self)
+    scheduleTick()
+  }
+
+  /// The node belongs to a cluster: from now on this shard serves.
+  func recover(_ recovery: ShardRecovery, _ storage: any ShardStorage) {
+    self.storage = storage
+    step(.recovered(recovery))
+  }
+
+  func adopt(_ view: ClusterView) {
+    step(.view(view))
+    links.adopt(view.peers)
+  }
+
+  /// No client gets anything new under way; what is under way goes on.
+  func drain() { for client in clients.values { client.goAway() } }
+
+  var isIdle: Bool { shard.inFlight == 0 }
+
+  /// Last call on the loop: hangs up on everyone and lets the storage go.
+  func shutDown() -> (any ShardStorage)? {
+    links.closeAll()
+    for client in clients.values { client.refuse(Refusal(.shuttingDown, "the node is stopping")) }
+    defer { storage = nil }
+    return storage
+  }
+
+  // MARK: Time
+
+  var now: Now {
+    Now(
+      instant: Instant(nanoseconds: loop.now), wall: WallTime(milliseconds: loop.wallMilliseconds))
+  }
+
+  func nextRandom() -> UInt64 { random.next() }
+
+  private static let tickToken = UInt64.max
+  private static let tick = Span64.milliseconds(100)
+
+  private func scheduleTick() {
+    guard let timers else { return }
+    loop.schedule(at: now.instant.advanced(by: ShardHost.tick).nanoseconds, ShardHost.tickToken, for: timers)
+  }
+
+  private func onTick() {
+    links.onTick()
+    closeOverdue()
+    scheduleTick()
+  }
+
+  private func closeOverdue() {
+    let instant = now.instant
+    for entry in closing.filter({ $0.at <= instant }) { entry.connection.close() }
+    closing.removeAll { $0.at <= instant }
+    for entry in helloDeadlines where entry.at <= instant {
+      if let client = clients[entry.client], client.isGreeting {
+        client.refuse(Refusal(.helloTimeout, "no HELLO within \(configuration.limits.helloTimeoutMs) ms"))
+      }
+    }
+    helloDeadlines.removeAll { $0.at <= instant }
+  }
+
+  // MARK: Steps
+
+  func step(_ input: Shard.Input) {
+    shard.step(input, at: now, into: &effects)
+    carryOut()
+  }
+
+  /// Carries effects out in their order, and what the storage answers at once, until nothing is left.
+  private func carryOut() {
+    if isCarryingOut { return }
+    isCarryingOut = true
+    defer { isCarryingOut = false }
+    repeat {
+      var next = 0
+      while next < effects.count {
+        carryOut(effects[next])
+        next += 1
+      }
+      effects.removeAll(keepingCapacity: true)
+      stepResults()
+    } while !effects.isEmpty
+  }
+
+  private func stepResults() {
+    var next = 0
+    while next < results.count {
+      let completion = results[next]
+      next += 1
+      shard.step(.stored(completion.result, for: completion.id), at: now, into: &effects)
+    }
+    results.removeAll(keepingCapacity: true)
+  }
+
+  private func carryOut(_ effect: Shard.Effect) {
+    switch effect {
+    case .respond(let response, to: let client): respond(response, to: client)
+    case .send(let message, to: let peer, let envelope): links.send(message, to: peer, envelope)
+    case .store(let operation, let id): storage?.submit(operation, id: id, results: &results)
+    case .schedule(let timer, at: let at):
+      if let timers { loop.schedule(at: at.nanoseconds, timer.raw, for: timers) }
+    case .note(let event): note(event)
+    case .halt(let reason): node.halt(reason)
+    }
+  }
+
+  private func note(_ event: Shard.Event) {
+    switch event {
+    case .damagedRecord(let partition):
+      logger.error("a stored record is damaged", metadata: ["partition": "\(partition)", "shard": "\(index)"])
+    case .malformedRecord(let peer):
+      logger.error("a peer sent a record that cannot be decoded", metadata: ["peer": "\(peer)"])
+    case .clockSkew(let peer, let aheadMs):
+      logger.warning(
+        "a peer's clock is ahead; its writes are refused here; check its time synchronisation",
+        metadata: ["peer": "\(peer)", "ahead_ms": "\(aheadMs)"])
+    }
+  }
+
+  /// Storage results that became known on another thread. Any thread calls this.
+  func onStorageResults() {
+    loop.execute { [self] in
+      storage?.collect(results: &results)
+      stepResults()
+      carryOut()
+    }
+  }
+
+  // MARK: Routing
+
+  /// A client's request: to this shard, to another one, or to Control.
+  func route(_ request: ClientRequest, from client: ClientRef, deadlineMs: UInt64) {
+    let instant = now.instant
+    let wanted =
+      deadlineMs == 0
+      ? instant.advanced(by: .milliseconds(configuration.limits.defaultDeadlineMs))
+      : Instant(nanoseconds: deadlineMs &* 1_000_000)
+    guard let key = request.key else { return node.control.onRequest(request, from: client) }
+    guard let partition = shard.view.partition(of: key) else {
+      return respond(.failed(.notInCluster), to: client)
+    }
+    let owner = node.hosts[partition.shard(of: identity.shards)]
+    if owner === self { return step(.request(request, from: client, deadline: wanted)) }
+    owner.loop.execute { owner.step(.request(request, from: client, deadline: wanted)) }
+  }
+
+  /// A peer's message: a question goes to the shard of its key, an answer to the shard that asked.
+  func route(_ message: PeerMessage, from peer: NodeID, _ envelope: Shard.Envelope) {
+    let target: Int
+    if let key = message.key, let partition = shard.view.partition(of: key) {
+      target = partition.shard(of: identity.shards)
+    } else if message == .ping || message == .pong {
+      target = index
+    } else {
+      target = OperationID(raw: envelope.operation).shard
+    }
+    guard target < node.hosts.count else { return }
+    let owner = node.hosts[target]
+    if owner === self { return step(.message(message, from: peer, envelope)) }
+    owner.loop.execute { owner.step(.message(message, from: peer, envelope)) }
+  }
+
+  /// Answers a client, on whatever loop its connection lives.
+  func respond(_ response: ClientResponse, to client: ClientRef) {
+    let home = Int(client.connection >> 48)
+    if home == index {
+      clients[client.connection]?.respond(response, to: client.request)
+    } else {
+      let host = node.hosts[home]
+      host.loop.execute { host.respond(response, to: client) }
+    }
+  }
+
+  // MARK: Clients
+
+  /// A connection that the listener accepted.
+  func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
+    nextConnection += 1
+    let id = nextConnection
+    let client = ClientConnection(id: id, host: self)
+    guard
+      let connection = try? Connection.adopt(
+        descriptor, peer: address, on: loop, options: NodeServer.clientOptions, handler: client)
+    else { return node.admission.onClosed(wasGreeting: true) }
+    client.attach(connection)
+    clients[id] = client
+    helloDeadlines.append((id, now.instant.advanced(by: .milliseconds(configuration.limits.helloTimeoutMs))))
+    counters.connectionsAccepted += 1
+  }
+
+  func onGreeted(_ client: ClientConnection) { node.admission.onGreeted() }
+
+  func onClosed(_ client: ClientConnection, _ connection: Connection) {
+    counters.onClosed(connection)
+    closing.removeAll { $0.connection === connection }
+    if clients.removeValue(forKey: client.id) != nil { node.admission.onClosed(wasGreeting: !client.wasGreeted) }
+  }
+
+  /// A connection that closes after its last word gets a second to be read.
+  func onClosing(_ connection: Connection) {
+    closing.append((connection, now.instant.advanced(by: .seconds(1))))
+  }
+
+  // MARK: Peers
+
+  var cluster: ClusterID { shard.view.current?.layout.cluster ?? .none }
+
+  var peerOptions: ConnectionOptions { NodeServer.peerOptions }
+
+  /// A link that the listener accepted.
+  @discardableResult
+  func onAccepted(peer descriptor: Int32, _ address: SocketAddress) -> PeerLink? {
+    let link = PeerLink(.acceptor, host: self)
+    guard
+      let connection = try? Connection.adopt(
+        descriptor, peer: address, on: loop, options: peerOptions, handler: link)
+    else { return nil }
+    link.attach(connection)
+    links.onAccepted(link)
+    return link
+  }
+
+  /// A link that another loop accepted, and whose HELLO says that it belongs here.
+  func onMoved(peer descriptor: Int32, _ address: SocketAddress, _ hello: Hello) {
+    onAccepted(peer: descriptor, address)?.welcome(hello)
+  }
+
+  /// The loop that a link belongs to, by its HELLO; nil when it is this one.
+  func home(of hello: Hello) -> ShardHost? {
+    let home = Int(hello.shard) % identity.shards
+    return home == index ? nil : node.hosts[home]
+  }
+
+  func onLinkChanged(_ peer: NodeID, isUp: Bool) {
+    step(.linkChanged(peer, isUp: isUp))
+    if index == 0 { node.control.onLinkChanged(peer, isUp: isUp) }
+  }
+
+  func onLinkRefused(_ peer: NodeID, _ refusal: Refusal) { node.control.onLinkRefused(peer, refusal) }
+
+  func hello(to peer: NodeID) -> Hello {
+    Hello(
+      role: .peer, cluster: cluster, node: identity.node, expected: peer, generation: generation,
+      shard: UInt16(index), shards: UInt16(identity.shards), clockMs: now.instant.milliseconds, agent: Release.agent)
+  }
+
+  var welcome: Welcome {
+    Welcome(
+      cluster: cluster, node: identity.node, generation: generation, shards: UInt16(identity.shards),
+      layoutVersion: shard.view.layoutVersion, now: now, agent: Release.agent)
+  }
+
+  /// Why a peer's HELLO is not accepted; nil when it is.
+  func refusal(of hello: Hello) -> Refusal? {
+    guard hello.role == .peer else { return Refusal(.notHello, "this is the port for peers") }
+    guard hello.speaksCurrentRevision else {
+      return Refusal(.unknownRevision, "revision \(FrameHeader.currentRevision) is spoken here")
+    }
+    if hello.expected != identity.node {
+      if cluster == .none { node.control.onMistaken(for: hello.expected, of: hello.cluster) }
+      return Refusal(
+        .otherNode,
+        "node \(hello.expected) is expected here, but this is \(identity.node): its data directory is another one")
+    }
+    guard cluster != .none else { return Refusal(.notMember, "node \(identity.node) belongs to no cluster yet") }
+    guard hello.cluster == cluster else {
+      return Refusal(.otherCluster, "this node belongs to cluster \(cluster), the caller to \(hello.cluster)")
+    }
+    guard hello.node != identity.node else {
+      return Refusal(.duplicateNode, "another process runs with this node's id \(identity.node)")
+    }
+    guard shard.view.peers.contains(where: { $0.id == hello.node }) else {
+      return Refusal(.notMember, "node \(hello.node) is no member of layout \(shard.view.layoutVersion)")
+    }
+    return nil
+  }
+}
+
+extension ShardHost: TurnObserver {
+  /// The peers' frames are out; now the log gets what was gathered.
+  func onTurnEnd() {
+    storage?.endTurn(results: &results)
+    if results.isEmpty { return }
+    stepResults()
+    carryOut()
+  }
+}
+
+extension ShardHost: TimerHandler {
+  func onTimer(_ token: UInt64) {
+    if token == ShardHost.tickToken { onTick() } else { step(.timer(TimerID(raw: token))) }
+  }
+}

@@ -1,0 +1,107 @@
+import Dispatch
+import KVModel
+import Synchronization
+
+/// A read that may have to wait for the disk.
+enum Load: Sendable {
+  case record(Key)
+  case request(RequestID, Key)
+
+  enum Outcome: Sendable {
+    /// The stored bytes, empty if there are none.
+    case record([UInt8])
+    case request(seen: Bool)
+    /// The record's bytes are damaged.
+    case damaged
+    case failed(RocksDBError)
+  }
+
+  var key: Key {
+    switch self {
+    case .record(let key), .request(_, let key): key
+    }
+  }
+}
+
+/// The threads that wait for the disk, so that a loop never does. Loads beyond their number queue; how many can be
+/// there is bounded by what the shard admits.
+final class IOPool: Sendable {
+  private struct State {
+    /// Waiting, oldest first from `head` on.
+    var loads: [Load] = []
+    var head = 0
+    /// Queues without work.
+    var idle: [Int]
+  }
+
+  private let database: Database
+  private let mailbox: Mailbox
+  /// Serial queues that nobody targets: each gets a thread of its own while it works.
+  private let queues: [DispatchQueue]
+  private let state: Mutex<State>
+
+  init(database: Database, mailbox: Mailbox, threads: Int) {
+    self.database = database
+    self.mailbox = mailbox
+    queues = (0..<max(1, threads)).map { DispatchQueue(label: "ringkv.io.\($0)") }
+    state = Mutex(State(idle: Array(queues.indices)))
+  }
+
+  func submit(_ load: Load) {
+    let index = state.withLock { state in
+      state.loads.append(load)
+      return state.idle.popLast()
+    }
+    if let index { queues[index].async { self.run(index) } }
+  }
+
+  /// Returns once everything submitted before has been answered.
+  func drain() { for queue in queues { queue.sync {} } }
+
+  private func run(_ index: Int) {
+    while let load = next(index) { mailbox.post(.loaded(load, perform(load))) }
+  }
+
+  private func next(_ index: Int) -> Load? {
+    state.withLock { state in
+      guard state.head < state.loads.count else {
+        state.loads.removeAll(keepingCapacity: state.loads.capacity <= 1_024)
+        state.head = 0
+        state.idle.append(index)
+        return nil
+      }
+      let load = state.loads[state.head]
+      state.head += 1
+      if state.head >= 1_024, state.head * 2 > state.loads.count {
+        state.loads.removeFirst(state.head)
+        state.head = 0
+      }
+      return load
+    }
+  }
+
+  private func perform(_ load: Load) -> Load.Outcome {
+    switch load {
+    case .record(let key):
+      switch database.get(.data, key.bytes, .disk, { [UInt8]($0) }) {
+      case .found(let bytes): .record(bytes)
+      case .absent: .record([])
+      case .failed(let error): .failed(error)
+      }
+    case .request(let id, let key): find(id, key)
+    }
+  }
+
+  private func find(_ id: RequestID, _ key: Key) -> Load.Outcome {
+    switch database.get(.data, key.bytes, .disk, { try? EncodedRecord.decode($0) }) {
+    case .failed(let error): return .failed(error)
+    case .found(nil): return .damaged
+    case .found(let record?) where record.versions.contains(where: { $0.requestID == id }): return .request(seen: true)
+    case .found, .absent: break
+    }
+    switch database.remembers(id) {
+    case .success(let seen): return .request(seen: seen)
+    case .failure(let error): return .failed(error)
+    }
+  }
+}

@@ -1,0 +1,35 @@
+import KVCore
+import KVModel
+
+/// The Merkle leaves of a shard in memory: 16 bytes a leaf, for the partitions that have any.
+struct LeafTable {
+  private let leavesPerPartition: Int
+  /// By partition; empty until one of its leaves is touched.
+  private var partitions: [[Digest]]
+
+  init(_ geometry: ShardGeometry) {
+    leavesPerPartition = 1 << geometry.leafBits
+    partitions = Array(repeating: [], count: 1 << geometry.partitionBits)
+  }
+
+  /// Whether the geometry has this place.
+  func contains(_ place: LeafPlace) -> Bool {
+    Int(place.partition.index) < partitions.count && Int(place.leaf) < leavesPerPartition
+  }
+
+  subscript(_ place: LeafPlace) -> Digest {
+    let leaves = partitions[Int(place.partition.index)]
+    return leaves.isEmpty ? .zero : leaves[Int(place.leaf)]
+  }
+
+  /// XORs a change into a leaf and returns what it is now.
+  @discardableResult
+  mutating func combine(_ place: LeafPlace, _ change: Digest) -> Digest {
+    let partition = Int(place.partition.index)
+    if partitions[partition].isEmpty {
+      partitions[partition] = Array(repeating: .zero, count: leavesPerPartition)
+    }
+    partitions[partition][Int(place.leaf)].combine(change)
+    return partitions[partition][Int(place.leaf)]
+  }
+}

@@ -1,0 +1,114 @@
+import Dispatch
+import KVCore
+import KVModel
+
+// From a join to the log: filling batches, handing them on, and what follows when they are synced.
+extension RocksDBStorage {
+  /// A record, its leaf, its expiry entries and the request ids that it forgets: together in one batch.
+  func gather(_ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, id: StorageID) {
+    let delta = RecordDelta(of: key, from: old, to: new, seed: geometry.digestSeed)
+    let batch = openBatch()
+    batch.put(.data, key.bytes, encoded.bytes)
+    let place = LeafPlace(of: key, geometry)
+    let leaf = newestLeaves.combine(place, delta.leaf)
+    MerkleSpace.withKey(place) { key in MerkleSpace.withValue(leaf) { batch.put(.merkle, key, $0) } }
+    writeExpiries(delta, of: key, into: batch)
+    for entry in delta.requestsReplaced { remember(entry, in: batch) }
+
+    let bytes = key.bytes.count + encoded.bytes.count + 128
+    let last = pending.count - 1
+    pending[last].answers.append(StorageCompletion(id: id, result: .synced))
+    pending[last].keys.append(key)
+    pending[last].leaves.append((place, delta.leaf))
+    pending[last].bytes += bytes
+    addUnsynced(bytes: bytes)
+    overlay[key] = Unsynced(record: new, batch: batch.number)
+    if options.durability == .sync, pending[last].bytes >= options.batchBytesMax { handOver(batch) }
+  }
+
+  func extend(_ lease: Lease, id: StorageID) {
+    let batch = openBatch()
+    batch.put(.meta, LeaseSpace.key, LeaseSpace.encode(lease))
+    batch.mustSync = true
+    pending[pending.count - 1].answers.append(StorageCompletion(id: id, result: .leased))
+  }
+
+  private func writeExpiries(_ delta: RecordDelta, of key: Key, into batch: WriteBatch) {
+    for at in delta.expiriesDropped {
+      ExpirySpace.encode(at, key, into: &scratch)
+      batch.delete(.expiry, scratch)
+    }
+    for at in delta.expiriesAdded {
+      ExpirySpace.encode(at, key, into: &scratch)
+      batch.put(.expiry, scratch, [])
+    }
+  }
+
+  private func remember(_ entry: RequestMemory.Entry, in batch: WriteBatch) {
+    RequestSpace.encode(entry.id, bucket: RequestSpace.bucket(of: entry.until), into: &scratch)
+    scratch.withUnsafeBytes { key in
+      withUnsafeBytes(of: entry.until.milliseconds.littleEndian) { batch.put(.meta, key, $0) }
+    }
+  }
+
+  /// Forgets, once a minute, the request ids of minutes that are over.
+  func forgetRequests(in batch: WriteBatch) {
+    let minute = RequestSpace.bucket(of: options.wallClock())
+    guard minute > forgottenUntil else { return }
+    forgottenUntil = minute
+    batch.delete(.meta, from: RequestSpace.start(of: 0), to: RequestSpace.start(of: minute))
+  }
+
+  /// The batch to add to: this turn's, or the one that still waits for the writer, or a new one.
+  private func openBatch() -> WriteBatch {
+    if let gathering { return gathering }
+    if options.durability == .sync, let last = pending.last, last.bytes < options.batchBytesMax,
+      let batch = writer.reclaim()
+    {
+      gathering = batch
+      return batch
+    }
+    let batch = spare.popLast() ?? WriteBatch(for: database)
+    batch.number = nextBatch
+    nextBatch += 1
+    pending.append(PendingBatch(number: batch.number))
+    gathering = batch
+    return batch
+  }
+
+  func handOver(_ batch: WriteBatch) {
+    gathering = nil
+    writer.hand(batch)
+  }
+
+  /// `durability: os`: no other thread, no sync, unless a lease asks for it.
+  func writeHere(_ batch: WriteBatch, results: inout [StorageCompletion]) {
+    gathering = nil
+    let begin = DispatchTime.now().uptimeNanoseconds
+    let error = database.write(batch, synced: batch.mustSync)
+    onWritten(batch, error, ns: DispatchTime.now().uptimeNanoseconds - begin, results: &results)
+  }
+
+  func onWritten(_ batch: WriteBatch, _ error: RocksDBError?, ns: UInt64, results: inout [StorageCompletion]) {
+    invariant(pending.first?.number == batch.number, "batch \(batch.number) came back out of order")
+    let synced = pending.removeFirst()
+    if let error {
+      let fault = error.fault(in: directory)
+      self.fault = fault
+      results.append(StorageCompletion(id: synced.answers[0].id, result: .failed(fault)))
+      return
+    }
+    count(synced, ns: ns)
+    for key in synced.keys where overlay[key]?.batch == synced.number { overlay[key] = nil }
+    for (place, change) in synced.leaves { syncedLeaves.combine(place, change) }
+    results.append(contentsOf: synced.answers)
+    recycle(batch, bytes: synced.bytes)
+  }
+
+  /// Keeps a batch, unless an unusual one made it large.
+  private func recycle(_ batch: WriteBatch, bytes: Int) {
+    guard spare.count < 4, bytes <= 1 << 20 else { return }
+    batch.clear()
+    spare.append(batch)
+  }
+}

@@ -1,0 +1,70 @@
+import KVCore
+import KVModel
+
+extension RocksDBStorage {
+  /// All that is durable, by a scan of everything: for comparisons in tests and for `kvctl`'s offline inspection.
+  public func snapshot() throws(StorageFault) -> StorageSnapshot {
+    var result = StorageSnapshot()
+    result.lease = recoveredLeaseNow()
+    try check(
+      database.scan(.data) { key, value in
+        result.records.append(.init(key: [UInt8](key), record: EncodedRecord(unverified: [UInt8](value))))
+        return true
+      })
+    try check(
+      database.scan(.merkle) { key, value in
+        guard let (place, digest) = try? MerkleSpace.decode(key: key, value: value) else { return false }
+        result.leaves.append(.init(place: place, digest: digest))
+        return true
+      })
+    try check(
+      database.scan(.expiry) { key, _ in
+        guard let expiry = try? ExpirySpace.decode(key) else { return false }
+        result.expiries.append(expiry)
+        return true
+      })
+    try check(
+      database.scan(.meta, from: RequestSpace.start(of: 0)) { key, value in
+        guard let (id, _) = RequestSpace.decode(key), value.count == 8 else { return false }
+        let until = WallTime(milliseconds: UInt64(littleEndian: value.loadUnaligned(as: UInt64.self)))
+        result.requests.append(RequestMemory.Entry(id: id, until: until))
+        return true
+      })
+    result.requests.sort { $0.id < $1.id }
+    return result
+  }
+
+  private func recoveredLeaseNow() -> Lease? {
+    guard case .found(let lease?) = database.get(.meta, LeaseSpace.key, .disk, { try? LeaseSpace.decode([UInt8]($0)) })
+    else { return nil }
+    return lease
+  }
+
+  private func check(_ error: RocksDBError?) throws(StorageFault) {
+    if let error { throw error.fault(in: directory) }
+  }
+
+  /// What RocksDB estimates and counts itself. Each takes its lock for a moment: ask about once a second.
+  public struct Estimates: Equatable, Sendable {
+    public var keys: UInt64
+    /// Of live table files and memtables.
+    public var dataBytes: UInt64
+    public var blockCacheBytes: UInt64
+    public var memtableBytes: UInt64
+    public var compactionPendingBytes: UInt64
+    /// Writes are held up because flushes or compactions lag behind.
+    public var isStalled: Bool
+  }
+
+  public func estimates() -> Estimates {
+    Estimates(
+      keys: database.property("rocksdb.estimate-num-keys", of: .data),
+      dataBytes: database.property("rocksdb.live-sst-files-size", of: .data)
+        + database.property("rocksdb.cur-size-all-mem-tables", of: .data),
+      blockCacheBytes: UInt64(database.cacheUsage),
+      memtableBytes: Family.allCases.reduce(0) { $0 + database.property("rocksdb.cur-size-all-mem-tables", of: $1) },
+      compactionPendingBytes: database.property("rocksdb.estimate-pending-compaction-bytes", of: .data),
+      isStalled: database.property("rocksdb.is-write-stopped") > 0
+        || database.property("rocksdb.actual-delayed-write-rate") > 0)
+  }
+}

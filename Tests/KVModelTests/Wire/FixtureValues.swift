@@ -1,0 +1,146 @@
+@testable import KVModel
+
+/// The values behind `Fixtures/revision1`: written out, not drawn, so that they stay what they are.
+enum FixtureValues {
+  static let actors = [
+    Actor(node: NodeID(0x0102_0304_0506_0708), epoch: 1), Actor(node: NodeID(0x1112_1314_1516_1718), epoch: 0),
+  ]
+  static let vector = VersionVector([
+    .init(actor: actors[0], counter: 0x0203), .init(actor: actors[1], counter: 0x0101),
+    .init(actor: Actor(node: NodeID(.max), epoch: .max), counter: .max),
+  ])
+  static let stamp = Stamp(bits: 0x018c_0000_0001_0002)
+  static let requestID = RequestID(client: 0x2122_2324_2526_2728, sequence: 5)
+  static let value = Array("Ada Lovelace".utf8)
+  static let cluster = ClusterID(0xc1c2_c3c4_c5c6_c7c8)
+
+  static func version(_ actor: Int, _ counter: UInt64, _ content: Version.Content, expiry: UInt64? = nil) -> Version {
+    Version(
+      dot: Dot(actor: actors[actor], counter: counter), stamp: Stamp(bits: stamp.bits + counter),
+      expiry: expiry.map { WallTime(milliseconds: $0) }, requestID: requestID,
+      checksum: content == .tombstone ? 0 : Checksum.of(value), content: content)
+  }
+
+  static let record = Record(
+    context: vector,
+    versions: [
+      version(0, 0x0103, .value(value)), version(0, 0x0203, .tombstone), version(1, 0x0101, .swept, expiry: 99),
+    ])
+  static let encoded = EncodedRecord(record)
+
+  static func key() throws -> Key {
+    try Key(namespace: 0x0102, partitionKey: Array("user".utf8), sortKey: Array("1".utf8))
+  }
+  static func token() throws -> ContextToken {
+    ContextToken(cluster: cluster, key: try key(), vector: vector, stamp: stamp, secret: Generators.secret)
+  }
+
+  static func member(_ n: UInt64) -> Member {
+    Member(
+      id: NodeID(n), name: "node-\(n)", clientAddress: Address(host: "10.0.0.\(n)", port: 7420),
+      peerAddress: Address(host: "fd00::\(n)", port: 7421), zone: "zürich-\(n)", host: "rack\(n)",
+      weight: UInt16(100 * n))
+  }
+
+  static let settings = ClusterSettings(
+    name: "fixture", replication: 2, readQuorum: 1, writeQuorum: 2, partitionBits: 4, virtualNodes: 64, leafBits: 6)
+  static let layout = Layout(
+    cluster: cluster, version: 3, settings: settings, members: [member(2), member(1), member(3)])
+  static let table = PartitionTable(
+    partitionBits: 4, copies: 2, owners: (0..<16 as Range<UInt16>).flatMap { [$0 % 3, ($0 + 1) % 3] })
+  static let generation = Generation(number: 7, nonce: 0x3132, predecessor: 0x4142)
+
+  static func description() -> NodeDescription {
+    var measurements = NodeDescription.Measurements()
+    measurements.uptimeMs = 1
+    measurements.diskUsedBytes = 2
+    measurements.diskTotalBytes = 3
+    measurements.dataBytes = 4
+    measurements.keys = 5
+    measurements.readP99Us = 6
+    measurements.writeP99Us = 7
+    return NodeDescription(
+      member: member(1), state: .stranger, cluster: cluster, layoutVersion: 3, settings: settings,
+      generation: generation, shards: 2, syncs: true, release: "0.1.0", expected: NodeID(9), measurements: measurements,
+      peers: [.init(node: NodeID(2), health: .slow, sinceMs: 8), .init(node: NodeID(3), health: .replaced, sinceMs: 9)])
+  }
+
+  static func write(_ payload: WriteRequest.Payload) throws -> WriteRequest {
+    WriteRequest(
+      key: try key(), quorum: .owners(2), requestID: requestID, isRetry: true, context: try token(),
+      ttlMs: payload == .delete ? nil : 60_000, payload: payload)
+  }
+
+  static func answer() throws -> ReadAnswer {
+    ReadAnswer(
+      context: try token(),
+      siblings: [
+        .init(stamp: stamp, expiry: WallTime(milliseconds: 99), checksum: Checksum.of(value), value: value),
+        .init(stamp: .zero, expiry: nil, checksum: 0, value: nil),
+      ])
+  }
+
+  static let failure = Failure(.unavailable, .unknown, needed: 2, got: 1, retryAfterMs: 50, detail: "two owners away")
+
+  static func body(_ type: FrameType) throws -> Body {
+    switch type {
+    case .hello:
+      .hello(
+        Hello(
+          role: .peer, cluster: cluster, node: NodeID(1), expected: NodeID(2), generation: generation, shard: 1,
+          shards: 2, clockMs: 4, agent: "kvnode 0.1.0"))
+    case .welcome:
+      .welcome(
+        Welcome(
+          cluster: cluster, node: NodeID(1), generation: generation, shards: 2, layoutVersion: 3,
+          now: Now(instant: Instant(nanoseconds: 5_000_000), wall: WallTime(milliseconds: 6)), agent: "kvnode 0.1.0"))
+    case .refused: .refusal(Refusal(.otherNode, "its data directory was replaced"))
+    case .goAway, .cancel: .nothing
+    case .ping: .peer(.ping)
+    case .pong: .peer(.pong)
+    case .get: .request(.get(try key(), .quorum))
+    case .put: .request(.write(try write(.put(value, checksum: Checksum.of(value)))))
+    case .delete: .request(.write(try write(.delete)))
+    case .explain: .request(.explain(try key()))
+    case .describe: .request(.describe)
+    case .fetchLayout: .request(.fetchLayout)
+    case .reserveCluster: .request(.reserveCluster(cluster))
+    case .formCluster: .request(.formCluster(layout, Generators.secret))
+    case .value: .response(.value(try answer()))
+    case .written: .response(.written(Receipt(context: try token(), stamp: stamp, acknowledgements: 2, hints: 1)))
+    case .failed: .response(.failed(failure))
+    case .explained:
+      .response(
+        .explained([
+          .init(node: NodeID(1), state: .record(encoded)), .init(node: NodeID(2), state: .unreachable),
+          .init(node: NodeID(3), state: .unreadable),
+        ]))
+    case .described: .response(.described(description()))
+    case .layout: .response(.layout(layout, table))
+    case .done: .response(.done)
+    case .reserved: .response(.reserved(Generators.secret))
+    case .replicaRead: .peer(.replicaRead(try key(), inlineBytesMax: 4_096))
+    case .replicaReadReply: .peer(.replicaReadReply(.record(encoded)))
+    case .replicaWrite:
+      .peer(
+        .replicaWrite(
+          ReplicaWrite(key: try key(), purpose: .write(minted: Dot(actor: actors[0], counter: 0x0103)), record: encoded)
+        ))
+    case .replicaWriteReply: .peer(.replicaWriteReply(.stored(beside: Beside(history: vector, stamp: stamp))))
+    case .forwarded: .peer(.forwarded(.get(try key(), .all)))
+    case .forwardedReply: .peer(.forwardedReply(.failed(failure)))
+    case .requestCheck: .peer(.requestCheck(requestID, try key()))
+    case .requestCheckReply: .peer(.requestCheckReply(.seen))
+    }
+  }
+
+  static func frame(_ type: FrameType) throws -> [UInt8] {
+    let header = FrameHeader(
+      type: type, requestID: 0x5152_5354_5556_5758, deadlineMs: 0x6162, layoutVersion: 3, partition: PartitionID(0x0f0e)
+    )
+    let body = try body(type)
+    var frame: [UInt8] = []
+    header.appendFrame(to: &frame) { body.encode(into: &$0) }
+    return frame
+  }
+}

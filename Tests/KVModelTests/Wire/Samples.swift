@@ -1,0 +1,129 @@
+@testable import KVModel
+
+/// What a frame of a type may carry: one case for each codec.
+enum Body: Equatable {
+  case hello(Hello)
+  case welcome(Welcome)
+  case refusal(Refusal)
+  case request(ClientRequest)
+  case response(ClientResponse)
+  case peer(PeerMessage)
+  /// GOAWAY and CANCEL say all in their header.
+  case nothing
+
+  func encode(into bytes: inout [UInt8]) {
+    switch self {
+    case .hello(let hello): hello.encode(into: &bytes)
+    case .welcome(let welcome): welcome.encode(into: &bytes)
+    case .refusal(let refusal): refusal.encode(into: &bytes)
+    case .request(let request): request.encode(into: &bytes)
+    case .response(let response): response.encode(into: &bytes)
+    case .peer(let message): message.encode(into: &bytes)
+    case .nothing: break
+    }
+  }
+
+  var bytes: [UInt8] {
+    var bytes: [UInt8] = []
+    encode(into: &bytes)
+    return bytes
+  }
+
+  /// Decodes the body of a frame of type `type` with the codec that owns it.
+  init(_ type: FrameType, _ bytes: [UInt8]) throws(DecodeError) {
+    switch type {
+    case .hello: self = .hello(try bytes.decode(Hello.init))
+    case .welcome: self = .welcome(try bytes.decode(Welcome.init))
+    case .refused: self = .refusal(try bytes.decode(Refusal.init))
+    case .goAway, .cancel:
+      guard bytes.isEmpty else { throw .trailingBytes }
+      self = .nothing
+    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster:
+      self = .request(try bytes.decode { (body) throws(DecodeError) in try ClientRequest(type, body) })
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved:
+      self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
+    case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .requestCheck, .requestCheckReply:
+      self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
+    }
+  }
+
+  /// The type that the message itself names; nil for those that name none.
+  var namedType: FrameType? {
+    switch self {
+    case .request(let request): request.frameType
+    case .response(let response): response.frameType
+    case .peer(let message): message.frameType
+    case .hello, .welcome, .refusal, .nothing: nil
+    }
+  }
+}
+
+extension PRNG {
+  /// A valid body of a frame of type `type`. The switch has no `default`: a new type does not build without a sample.
+  mutating func body(_ type: FrameType) -> Body {
+    switch type {
+    case .hello: .hello(hello())
+    case .welcome: .welcome(welcome())
+    case .refused: .refusal(refusal())
+    case .goAway, .cancel: .nothing
+    case .ping: .peer(.ping)
+    case .pong: .peer(.pong)
+    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved: .response(response(type))
+    case .replicaRead: .peer(.replicaRead(key(), inlineBytesMax: UInt32(truncatingIfNeeded: number())))
+    case .replicaReadReply:
+      .peer(.replicaReadReply(pick([.record(encodedRecord()), .digest(digest()), .unreadable])))
+    case .replicaWrite:
+      .peer(
+        .replicaWrite(
+          ReplicaWrite(key: key(), purpose: optional { .write(minted: $0.dot()) } ?? .repair, record: encodedRecord())))
+    case .replicaWriteReply:
+      .peer(
+        .replicaWriteReply(
+          pick([
+            .stored(beside: nil), .refused(failure()),
+            .stored(beside: Beside(history: vector(), stamp: Stamp(bits: number()))),
+          ])))
+    case .forwarded: .peer(.forwarded(request(pick([.get, .put, .delete, .explain]))))
+    case .forwardedReply: .peer(.forwardedReply(response(pick([.value, .written, .failed, .explained]))))
+    case .requestCheck: .peer(.requestCheck(requestID(), key()))
+    case .requestCheckReply: .peer(.requestCheckReply(pick([.notSeen, .seen, .unreadable])))
+    }
+  }
+
+  private mutating func request(_ type: FrameType) -> ClientRequest {
+    switch type {
+    case .get: return .get(key(), quorum())
+    case .put, .delete:
+      var write = write()
+      while (write.payload == .delete) != (type == .delete) { write = self.write() }
+      return .write(write)
+    case .explain: return .explain(key())
+    case .describe: return .describe
+    case .fetchLayout: return .fetchLayout
+    case .reserveCluster: return .reserveCluster(ClusterID(number()))
+    case .formCluster: return .formCluster(layout(), ClusterSecret(low: number(), high: number()))
+    default: fatalError("\(type) is no request")
+    }
+  }
+
+  private mutating func response(_ type: FrameType) -> ClientResponse {
+    switch type {
+    case .value: return .value(answer())
+    case .written:
+      return .written(
+        Receipt(
+          context: token(), stamp: Stamp(bits: number()), acknowledgements: UInt8(below(8)), hints: UInt8(below(8))))
+    case .failed: return .failed(failure())
+    case .explained: return .explained(list(0...3) { $0.replicaView() })
+    case .described: return .described(description())
+    case .layout:
+      let layout = layout()
+      return .layout(layout, table(of: layout))
+    case .done: return .done
+    case .reserved: return .reserved(chance(1, of: 2) ? nil : ClusterSecret(low: number(), high: number()))
+    default: fatalError("\(type) is no reply")
+    }
+  }
+}
