@@ -6,6 +6,9 @@ public final class FakeStore: Sendable {
   private let records = Mutex<[Key: Record]>([:])
   private let counter = Atomic<UInt64>(0)
 
+  /// Every fake cluster seals with it, whatever it was told.
+  static let secret = ClusterSecret(low: 1, high: 2)
+
   public init() {}
 
   public subscript(key: Key) -> Record { records.withLock { $0[key] ?? Record() } }
@@ -22,11 +25,14 @@ public final class FakeStore: Sendable {
       ReadAnswer.Sibling(stamp: $0.stamp, expiry: $0.expiry, checksum: $0.checksum, value: $0.value(at: wall))
     }
     return ReadAnswer(
-      context: ContextToken(cluster: cluster, key: key, vector: record.context, stamp: stamp), siblings: siblings)
+      context: ContextToken(cluster: cluster, key: key, vector: record.context, stamp: stamp, secret: FakeStore.secret),
+      siblings: siblings)
   }
 
   func write(_ write: WriteRequest, by node: NodeID, cluster: ClusterID, at wall: WallTime) -> ClientResponse {
-    if let context = write.context, !context.belongs(to: write.key, of: cluster) {
+    if let context = write.context,
+      !context.belongs(to: write.key, of: cluster) || !context.isSealed(by: FakeStore.secret)
+    {
       return .failed(Failure(.invalidContext))
     }
     let count = counter.add(1, ordering: .relaxed).newValue
@@ -46,7 +52,7 @@ public final class FakeStore: Sendable {
       records[write.key] = record
       return record.context
     }
-    let token = ContextToken(cluster: cluster, key: write.key, vector: context, stamp: stamp)
+    let token = ContextToken(cluster: cluster, key: write.key, vector: context, stamp: stamp, secret: FakeStore.secret)
     return .written(Receipt(context: token, stamp: stamp, acknowledgements: 2, hints: 0))
   }
 }
@@ -60,7 +66,7 @@ extension FakeNode {
     switch request {
     case .describe: return .described(description)
     case .reserveCluster(let id): return reserve(id)
-    case .formCluster(let layout): return form(layout)
+    case .formCluster(let layout, _): return form(layout)
     case .get, .write, .explain, .fetchLayout: break
     }
     guard let layout, let table else { return .failed(Failure(.notMember, detail: "no member of a cluster")) }
@@ -86,7 +92,7 @@ extension FakeNode {
         return .failed(Failure(.otherCluster, detail: "this node belongs to another cluster"))
       }
       state.reserved = cluster
-      return .done
+      return .reserved(state.description.cluster == cluster ? FakeStore.secret : nil)
     }
   }
 

@@ -130,7 +130,7 @@ import Testing
   @Test func `a value that was damaged on its way is not handed out`() async throws {
     let cluster = try await FakeCluster.start(1)
     let key = try Key(Array("k".utf8))
-    let token = ContextToken(cluster: ClusterID(0xfeed), key: key, vector: VersionVector(), stamp: .zero)
+    let token = ContextToken(cluster: ClusterID(0xfeed), key: key, vector: VersionVector(), stamp: .zero, secret: .none)
     let sibling = ReadAnswer.Sibling(stamp: .zero, expiry: nil, checksum: 1, value: [1, 2, 3])
     cluster.nodes[0].script { request, _ in
       if case .get = request { .reply(.value(ReadAnswer(context: token, siblings: [sibling]))) } else { nil }
