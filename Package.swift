@@ -25,6 +25,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let flyingFox: Target.Dependency = .product(name: "FlyingFox", package: "FlyingFox")
+let flyingSocks: Target.Dependency = .product(name: "FlyingSocks", package: "FlyingFox")
 
 let package = Package(
   name: "RingKV",
@@ -54,7 +55,7 @@ let package = Package(
     // Shells.
     swift("KVNet", ["CLinux"]),
     swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
-    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox]),
+    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox, flyingSocks]),
     swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
     // Programs.
     executable("kvnode", ["KVModel", "KVCore", "KVServer", argumentParser, logging, lifecycle, yams]),
