@@ -58,12 +58,13 @@ let package = Package(
     swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox, flyingSocks]),
     swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
     // Programs.
-    executable("kvnode", ["KVModel", "KVCore", "KVServer", argumentParser, logging, lifecycle, yams]),
+    executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),
     executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
     tests("KVCoreTests", ["KVModel", "KVCore"], resources: [.copy("Scenarios")]),
     tests("KVNetTests", ["KVNet"]),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
+    tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", logging]),
   ]
 )
