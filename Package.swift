@@ -64,6 +64,11 @@ let package = Package(
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
     tests("KVCoreTests", ["KVModel", "KVCore"], resources: [.copy("Scenarios")]),
     tests("KVNetTests", ["KVNet"]),
+    // A node in memory, for the tests of the client and of kvctl.
+    .target(
+      name: "FakeNodes", dependencies: ["KVModel", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
+    tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
+    tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
     tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", logging]),
   ]

@@ -51,7 +51,8 @@ public struct ConnectionOptions: Equatable, Sendable {
   /// Buffer that an idle connection may keep for output, bytes. At 2,000 idle connections: 128 MB at the very most.
   public var outputKeptBytes = 64 << 10
   /// TCP_USER_TIMEOUT, milliseconds; 0 leaves the kernel's, which is some 15 minutes. Keep-alive does not notice a dead
-  /// peer while unacknowledged data is under way (hazard 49).
+  /// peer while unacknowledged data is under way (hazard 49). It also ends a connection whose peer keeps its window
+  /// shut for so long: a reader may be slow, but not stand still.
   public var userTimeoutMilliseconds: Int32 = 10_000
   /// SO_KEEPALIVE: only for connections on which no heartbeat of our own runs.
   public var keepAlive = false

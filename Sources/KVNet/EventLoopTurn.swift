@@ -141,14 +141,14 @@ extension EventLoop {
     giveBack(&delivering)
   }
 
-  /// Tells handlers that their connections are closed. What they close in turn is told in the same pass.
+  /// Tells handlers that their connections are closed. One pass: a handler that at once connects again, and fails at
+  /// once again, must not hold the turn for ever.
   func deliverClosed() {
-    while !closed.isEmpty {
-      var delivering = takeBatch()
-      swap(&delivering, &closed)
-      for connection in delivering { connection.tellClosed() }
-      giveBack(&delivering)
-    }
+    if closed.isEmpty { return }
+    var delivering = takeBatch()
+    swap(&delivering, &closed)
+    for connection in delivering { connection.tellClosed() }
+    giveBack(&delivering)
   }
 
   private func takeBatch() -> [Connection] {

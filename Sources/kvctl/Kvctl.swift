@@ -31,14 +31,14 @@ enum Program {
     let (interrupt, source) = Interrupt.watch { work.cancel() }
     let status = await work.value
     source.cancel()
-    exit(interrupt.wasSeen ? ExitStatus.interrupted.rawValue : status)
+    exit(interrupt.wasSeen ? ShellStatus.interrupted.rawValue : status)
   }
 
   private static func perform(_ arguments: [String]) async -> Int32 {
     do {
       var command = try Kvctl.parseAsRoot(arguments)
       if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
-      return ExitStatus.done.rawValue
+      return ShellStatus.done.rawValue
     } catch { return status(of: error, arguments) }
   }
 
@@ -48,12 +48,12 @@ enum Program {
     let text = Kvctl.fullMessage(for: error)
     guard Kvctl.exitCode(for: error) != .success else {
       Output.line(text)
-      return ExitStatus.done.rawValue
+      return ShellStatus.done.rawValue
     }
     let verb = arguments.prefix { !$0.hasPrefix("-") }.prefix(2).joined(separator: " ")
     Output.note("kvctl: error: \(Kvctl.message(for: error))")
     Output.note(usageHint(text, verb))
-    return ExitStatus.usage.rawValue
+    return ShellStatus.usage.rawValue
   }
 
   private static func usageHint(_ text: String, _ verb: String) -> String {
@@ -79,9 +79,9 @@ final class Interrupt: Sendable {
   }
 
   private func onSignal(_ onFirst: () -> Void) {
-    guard seen.add(1, ordering: .acquiringAndReleasing).newValue == 1 else { exit(ExitStatus.interrupted.rawValue) }
+    guard seen.add(1, ordering: .acquiringAndReleasing).newValue == 1 else { exit(ShellStatus.interrupted.rawValue) }
     onFirst()
     // A read from a terminal or a pipe hears of no cancellation.
-    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(1)) { exit(ExitStatus.interrupted.rawValue) }
+    DispatchQueue.global().asyncAfter(deadline: .now() + .seconds(1)) { exit(ShellStatus.interrupted.rawValue) }
   }
 }

@@ -9,7 +9,6 @@ struct Session: Sendable {
   let client: KVClient
   let endpoints: [Address]
   let timeout: Duration
-  let format: OutputFormat
   let colour: Colour
   /// Do not ask.
   let isYes: Bool
@@ -33,37 +32,44 @@ extension Verb {
 
   mutating func run() async throws {
     var report: Report
-    var identity: (cluster: ClusterID, layoutVersion: UInt32)?
+    var identity: ClusterIdentity?
     do throws(CommandFailure) {
       try prepare()
       let endpoints = try global.addresses(environment: ProcessInfo.processInfo.environment)
-      let timeout = try global.limit()
-      (report, identity) = try await connected(endpoints, timeout)
-    } catch {
-      report = Report(.null)
-      report.failures = [error]
-      report.exit = error.exit
-    }
+      (report, identity) = await connected(endpoints, try global.limit())
+    } catch { report = Report(error) }
     Output.write(report, global.format, identity)
     if report.exit != .done { throw ExitCode(report.exit.rawValue) }
   }
 
-  private func connected(
-    _ endpoints: [Address], _ timeout: Duration
-  ) async throws(CommandFailure) -> (Report, (cluster: ClusterID, layoutVersion: UInt32)?) {
+  private func connected(_ endpoints: [Address], _ timeout: Duration) async -> (Report, ClusterIdentity?) {
     var configuration = KVClientConfiguration(endpoints: endpoints.map(\.description))
     configuration.deadline = timeout
     configuration.connectTimeout = min(timeout, .seconds(2))
     configuration.agent = "kvctl/1"
     let logger = Logger(label: "kvctl") { _ in SwiftLogNoOpLogHandler() }
-    return try await withKVClient(configuration, logger: logger) { client throws(CommandFailure) in
+    return await withKVClient(configuration, logger: logger) { client in
       let session = Session(
-        client: client, endpoints: endpoints, timeout: timeout, format: global.format,
+        client: client, endpoints: endpoints, timeout: timeout,
         colour: Colour(isOn: Terminal.hasColour(noColor: global.noColor)), isYes: global.yes)
-      let report = try await execute(session)
-      return (report, await client.admin.known())
+      let report: Report
+      do throws(CommandFailure) { report = try await execute(session) } catch { report = Report(error) }
+      return (report, await identity(client, report))
     }
   }
+
+  /// Of which cluster the report is; asked for where it is shown and somebody can be reached.
+  private func identity(_ client: KVClient, _ report: Report) async -> ClusterIdentity? {
+    guard global.format == .json, report.exit != .cannotConnect else { return nil }
+    guard let (layout, _) = try? await client.admin.fetchLayout(deadline: .seconds(1)) else { return nil }
+    return ClusterIdentity(cluster: layout.cluster, layoutVersion: layout.version)
+  }
+}
+
+/// The cluster and the layout that a report was made under.
+struct ClusterIdentity: Equatable {
+  var cluster: ClusterID
+  var layoutVersion: UInt32
 }
 
 /// Calls a client and names the failure as kvctl does.

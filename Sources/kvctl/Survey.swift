@@ -176,5 +176,5 @@ extension ClusterHealth {
     }
   }
 
-  var exit: ExitStatus { isWhole ? .done : belowQuorum > 0 ? .quorumNotReachable : .degraded }
+  var exit: ShellStatus { isWhole ? .done : belowQuorum > 0 ? .quorumNotReachable : .degraded }
 }

@@ -226,7 +226,8 @@ struct ConnectionTests {
         }
         #expect(count == expected)
         // The kept bytes come in the turn after the one that resumed; a job posted now runs in that turn or later.
-        if count < 100 { while try loop.sync({ seen.value.count }) == count {} }
+        var tries = 0
+        while count < 100, tries < 1_000, try loop.sync({ seen.value.count }) == count { tries += 1 }
       }
       try gate.wait()
       #expect(try loop.sync { seen.value } == (0..<100).map { UInt8($0) })
@@ -290,6 +291,31 @@ struct ConnectionTests {
       #expect(reason == .local)
       #expect(calls == 1)
     }
+  }
+
+  @Test func `the loop's stop is told to every connection`() throws {
+    let loop = try EventLoop(label: "ends")
+    let handler = Box(Framed.echo())
+    let server = try Server(on: loop) { handler.value }
+    let peer = try RawPeer(port: server.port)
+    try server.arrived.wait()
+    loop.stopAndWait()
+    try handler.value.closedGate.wait()
+    #expect(handler.value.closeReason == .loopStopped)
+    #expect(try peer.receive(1) == [])
+  }
+
+  @Test func `a key of the slot table is never good for a later value`() {
+    var table = SlotTable<Int>()
+    let first = table.insert(1)
+    table.remove(first)
+    table.remove(first)
+    let second = table.insert(2)
+    #expect(UInt32(truncatingIfNeeded: first) == UInt32(truncatingIfNeeded: second))
+    #expect(table[first] == nil)
+    #expect(table[second] == 2)
+    #expect(table[.max] == nil)
+    #expect(table.count == 1)
   }
 
   /// Writes from the observer, in the turn's middle, and looks who was flushed by then.

@@ -61,7 +61,7 @@ private final class Load: @unchecked Sendable {
     var sent = peers.count
     var received = 0
     var buffer = [UInt8](repeating: 0, count: 4_096)
-    while received < requests + peers.count - 1, received < sent {
+    while received < sent {
       let ready = Posix.wait(epoll, events, 64, milliseconds: -1)
       for index in 0..<ready {
         let descriptor = Int32(events[index].data.u64)

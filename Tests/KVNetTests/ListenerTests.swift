@@ -57,6 +57,8 @@ struct ListenerTests {
       }
       let first = try RawPeer(port: port)
       #expect(try first.receive(1) == [])
+      // The turn that refuses is over after this, so the second one meets a listener at rest.
+      try loop.sync {}
       let second = try RawPeer(port: port)
       try accepted.wait()
       #expect(try second.receive(1) == [])
@@ -66,6 +68,36 @@ struct ListenerTests {
       #expect(refused >= 1)
       #expect(suspensions == 1)
       #expect(!isSuspended)
+    }
+  }
+
+  @Test func `hazard 51: without even a spare descriptor the listener rests between attempts`() throws {
+    try withLoop { loop in
+      let calls = Box(0)
+      let accepted = Gate()
+      // The machine is out of descriptors for a quarter of a second, on the loop's own clock.
+      let end = try loop.sync { loop.now + 250_000_000 }
+      let (listener, port) = try loop.sync {
+        let accept: Listener.AcceptCall = { descriptor throws(SystemError) in
+          calls.value += 1
+          if loop.now < end { throw SystemError(call: "accept4", errno: ENFILE) }
+          return try Posix.accept(descriptor)
+        }
+        let listener = try Listener.bind(to: .loopback(port: 0), on: loop, backlog: 16, accept: accept) { fd, _ in
+          Posix.discard(descriptor: fd)
+          accepted.open()
+        }
+        return (Box(listener), listener.boundPort)
+      }
+      let before = try loop.sync { loop.turns }
+      let peer = try RawPeer(port: port)
+      try accepted.wait()
+      #expect(try peer.receive(1) == [])
+      let (turns, suspensions) = try loop.sync { (loop.turns - before, listener.value.suspensions) }
+      // Two calls an attempt, one to accept and one to refuse; a listener that spins makes tens of thousands.
+      #expect((1...3).contains(suspensions))
+      #expect(try loop.sync { calls.value } <= 10)
+      #expect(turns < 100)
     }
   }
 

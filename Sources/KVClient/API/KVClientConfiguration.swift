@@ -10,6 +10,8 @@ public struct KVClientConfiguration: Hashable, Sendable {
   public var callsInFlightMax = 16_384
   /// Bytes of values in flight; a call beyond them fails at once with `overloaded`.
   public var bytesInFlightMax = 256 << 20
+  /// How long a call waits for a `run()` that was started beside it and has not come to run yet. Then it fails.
+  package var startGrace: Duration = .milliseconds(250)
   /// What nodes show for this client in their logs.
   public var agent = "ringkv-swift/1"
 

@@ -44,8 +44,6 @@ final class ClientEngine: @unchecked Sendable {
   /// Where the search for any node begins; moves on, so that no endpoint gets all.
   private var turn = 0
 
-  /// How long a call waits for a `run()` that was started beside it and has not come to run yet.
-  static let startGrace = Span64.milliseconds(100)
   /// How long a node that could not be reached is asked only when no other is left.
   static let coolDown = Span64.seconds(1)
 
@@ -141,7 +139,7 @@ extension ClientEngine {
     switch phase {
     case .idle:
       waitingForStart.append(call)
-      arm(call, at: min(call.deadline, now.advanced(by: ClientEngine.startGrace)))
+      arm(call, at: min(call.deadline, now.advanced(by: Span64(configuration.startGrace))))
     case .running:
       arm(call, at: call.deadline)
       place(call)
@@ -265,7 +263,8 @@ extension ClientEngine {
     }
   }
 
-  /// Owners that are up, then owners that may come up, then others likewise, then whoever failed lately.
+  /// Owners that are up, then owners that may come up, then others likewise, then whoever failed lately, and at last the
+  /// unfit, which can say why they are.
   private func nextLink(for call: Call, owners: [NodeLink]) -> NodeLink? {
     let now = now
     let cluster = cluster
@@ -277,7 +276,7 @@ extension ClientEngine {
     for owner in owners where isFresh(owner) { owner.connect() }
     return first(owners) { $0.isUp(for: cluster) } ?? first(owners, isFresh)
       ?? first(others) { $0.isUp(for: cluster) } ?? first(others, isFresh)
-      ?? first(owners + others) { !$0.isUnfit(for: cluster) }
+      ?? first(owners + others) { !$0.isUnfit(for: cluster) } ?? first(owners + others) { _ in true }
   }
 
   private func rotated(_ links: [NodeLink]) -> [NodeLink] {

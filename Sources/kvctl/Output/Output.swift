@@ -3,15 +3,14 @@ import KVModel
 
 /// stdout and stderr.
 enum Output {
-  static func write(_ report: Report, _ format: OutputFormat, _ identity: (cluster: ClusterID, layoutVersion: UInt32)?)
-  {
+  static func write(_ report: Report, _ format: OutputFormat, _ identity: ClusterIdentity?) {
     for note in report.notes { Output.note(note) }
     switch format {
     case .table:
       if let value = report.value { bytes(value) }
       for line in report.lines { Output.line(line) }
     case .json:
-      line(report.envelope(cluster: identity?.cluster.description, layout: identity?.layoutVersion).pretty)
+      line(report.envelope(identity).pretty)
     case .jsonl:
       for row in report.jsonLines { Output.line(row) }
     }
@@ -33,7 +32,7 @@ enum Output {
 
   /// A reader that went away (`kvctl … | head`) ends the program, as it does others.
   static func bytes(_ bytes: [UInt8]) {
-    do { try Files.write(bytes, to: STDOUT_FILENO, named: "stdout") } catch { exit(ExitStatus.error.rawValue) }
+    do { try Files.write(bytes, to: STDOUT_FILENO, named: "stdout") } catch { exit(ShellStatus.error.rawValue) }
   }
 }
 

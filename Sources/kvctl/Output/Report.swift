@@ -1,15 +1,16 @@
 import KVClient
+import KVModel
 
 /// Why a verb, or a part of it, failed.
 struct CommandFailure: Error, Equatable {
-  var exit: ExitStatus
+  var exit: ShellStatus
   /// One word for scripts.
   var code: String
   /// One line for people: the cause, and what to do.
   var message: String
   var node: String?
 
-  init(_ exit: ExitStatus, _ code: String, _ message: String, node: String? = nil) {
+  init(_ exit: ShellStatus, _ code: String, _ message: String, node: String? = nil) {
     self.exit = exit
     self.code = code
     self.message = message
@@ -19,13 +20,13 @@ struct CommandFailure: Error, Equatable {
   static func usage(_ message: String) -> CommandFailure { CommandFailure(.usage, "usage", message) }
 
   init(_ error: KVError, node: String? = nil) {
-    var message = error.message
+    var message = error.code == .cancelled ? "interrupted" : error.message
     if error.outcome == .unknown { message += "; the outcome is unknown: read the key before you write it again" }
     if error.needed > 0 { message += " (\(error.got) of \(error.needed) owners answered)" }
     if let wait = error.retryAfter {
       message += "; try again in \(Units.span(ms: UInt64(max(0, wait / .milliseconds(1)))))"
     }
-    self.init(ExitStatus(error), error.code.description, message, node: node ?? error.attempts.last?.node)
+    self.init(ShellStatus(error), error.code.description, message, node: node ?? error.attempts.last?.node)
   }
 
   var json: JSON {
@@ -44,15 +45,23 @@ struct Report {
   /// What a person sees on stderr.
   var notes: [String] = []
   var failures: [CommandFailure] = []
-  var exit = ExitStatus.done
+  var exit = ShellStatus.done
 
   init(_ data: JSON) { self.data = data }
 
+  /// Of a verb that came to nothing.
+  init(_ failure: CommandFailure) {
+    data = .null
+    failures = [failure]
+    exit = failure.exit
+  }
+
   /// The document of `--json`.
-  func envelope(cluster: String?, layout: UInt32?) -> JSON {
+  func envelope(_ identity: ClusterIdentity?) -> JSON {
     .object([
-      ("schema", .text("kvctl/1")), ("cluster", .optional(cluster) { .text($0) }),
-      ("layout", .optional(layout) { .integer(Int64($0)) }), ("data", data), ("errors", .array(failures.map(\.json))),
+      ("schema", .text("kvctl/1")), ("cluster", .optional(identity) { .text($0.cluster.description) }),
+      ("layout", .optional(identity) { .integer(Int64($0.layoutVersion)) }), ("data", data),
+      ("errors", .array(failures.map(\.json))),
     ])
   }
 

@@ -68,7 +68,7 @@ struct Exporter {
     var withSiblings = 0
     var failures: [CommandFailure] = []
     var troubles = 0
-    var exit = ExitStatus.done
+    var exit = ShellStatus.done
 
     /// The first trouble decides the exit code.
     mutating func note(_ failure: CommandFailure) {

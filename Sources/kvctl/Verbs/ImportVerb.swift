@@ -93,9 +93,8 @@ struct Importer {
     var pause = Duration.milliseconds(50)
     while true {
       do throws(KVError) {
-        let left = max(.milliseconds(1), ContinuousClock.now.duration(to: end))
-        try await session.client.put(
-          entry.key, entry.value, ttl: entry.ttl, consistency: consistency, deadline: left)
+        // Each try has the whole time of a call: a short last one would end as unknown what was clearly refused.
+        try await session.client.put(entry.key, entry.value, ttl: entry.ttl, consistency: consistency)
         return .written
       } catch {
         let wait = error.retryAfter ?? pause

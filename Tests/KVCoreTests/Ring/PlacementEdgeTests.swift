@@ -69,7 +69,7 @@ struct PlacementEdgeTests {
   /// HAZARDS.md, row 20.
   @Test func `hazard 20: every list names distinct hosts on every ring, before and after a change`() {
     var random = PRNG(seed: 20)
-    for _ in 0..<3_000 {
+    for _ in 0..<RingSample.rings {
       let (layout, table) = randomRing(&random)
       #expect(RingMeasure.faults(table, layout) == [])
       let gone = layout.members.count > 1 ? random.index(layout.members.count) : -1

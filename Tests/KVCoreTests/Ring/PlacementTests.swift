@@ -4,7 +4,7 @@ import Testing
 
 struct PlacementTests {
   /// The ring of `issue 2`, part 3: nodes, zones, whether weights are 1:2:4.
-  static let grid: [(nodes: Int, zones: Int, weights: [Int])] = [3, 5, 10, 30, 100].flatMap { nodes in
+  static let grid: [(nodes: Int, zones: Int, weights: [Int])] = RingSample.nodes.flatMap { nodes in
     (1...5).filter { $0 <= nodes }.flatMap { zones in [(nodes, zones, [100]), (nodes, zones, [100, 200, 400])] }
   }
 
@@ -12,9 +12,9 @@ struct PlacementTests {
   func `a fresh table is sound and loads no node above 1.10 of its fair share`(
     nodes: Int, zones: Int, weights: [Int]
   ) {
-    for seed in 0..<4 {
+    for seed in 0..<RingSample.seeds {
       var random = PRNG(seed: UInt64(seed))
-      let members = RingSample.members(nodes, zones: zones, weights: weights, scattered: seed > 1, random: &random)
+      let members = RingSample.members(nodes, zones: zones, weights: weights, scattered: seed % 2 == 1, random: &random)
       let layout = RingSample.layout(members, RingSample.settings(nodes: nodes))
       let table = Placement.table(for: layout)
       let loads = RingMeasure.loads(table, layout)
@@ -26,13 +26,13 @@ struct PlacementTests {
 
   @Test(arguments: grid)
   func `a join and a leave move at most 1.25 times the least possible`(nodes: Int, zones: Int, weights: [Int]) {
-    for seed in 0..<4 {
+    for seed in 0..<RingSample.seeds {
       var random = PRNG(seed: UInt64(seed))
-      let members = RingSample.members(nodes, zones: zones, weights: weights, scattered: seed > 1, random: &random)
+      let members = RingSample.members(nodes, zones: zones, weights: weights, scattered: seed % 2 == 1, random: &random)
       let settings = RingSample.settings(nodes: nodes)
       let before = RingSample.layout(members, settings)
       let table = Placement.table(for: before)
-      for zone in 0..<(seed % 2 == 0 ? 1 : zones) {
+      for zone in 0..<(seed / 2 == 0 ? zones : 1) {
         let weight = weights[(zone + seed) % weights.count]
         let joined = members + [RingSample.member(zone: zone, weight: weight, random: &random)]
         change(from: (before, table), to: RingSample.layout(joined, settings, version: 2))

@@ -75,6 +75,7 @@ enum Describe {
     case .described: return "described"
     case .layout: return "layout"
     case .done: return "done"
+    case .reserved: return "reserved"
     }
   }
 }

@@ -31,7 +31,7 @@ import Testing
       }
     }
     for (partitionKey, sortKey) in [(0, 0), (0, 1), (257, 0), (256, 1), (1, 256), (65_535, 65_535)] {
-      #expect(throws: DecodeError.outOfBounds) { try decode(partitionKey, sortKey) }
+      #expect(throws: DecodeError.invalidKey) { try decode(partitionKey, sortKey) }
     }
     for (partitionKey, sortKey) in [(1, 0), (256, 0), (1, 255), (128, 128)] {
       #expect(throws: Never.self) { try decode(partitionKey, sortKey) }

@@ -6,7 +6,8 @@ import Testing
   private func hello(shard: UInt16, shards: UInt16) throws(DecodeError) -> Hello {
     let hello = Hello(
       role: .peer, cluster: ClusterID(1), node: NodeID(2), expected: NodeID(3),
-      generation: Generation(number: 1, nonce: 2, predecessor: 3), shard: shard, shards: shards, agent: "kvnode")
+      generation: Generation(number: 1, nonce: 2, predecessor: 3), shard: shard, shards: shards, clockMs: 4,
+      agent: "kvnode")
     var bytes: [UInt8] = []
     hello.encode(into: &bytes)
     return try bytes.decode(Hello.init)

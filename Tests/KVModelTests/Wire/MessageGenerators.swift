@@ -86,7 +86,8 @@ extension PRNG {
       ? Hello(client: text(max: 128), cluster: ClusterID(number()))
       : Hello(
         role: .peer, cluster: ClusterID(number()), node: NodeID(number()), expected: NodeID(number()),
-        generation: generation(), shard: UInt16(below(2)), shards: UInt16(within(2...256)), agent: text(max: 128))
+        generation: generation(), shard: UInt16(below(2)), shards: UInt16(within(2...256)), clockMs: number(),
+        agent: text(max: 128))
   }
 
   mutating func welcome() -> Welcome {

@@ -1,7 +1,7 @@
 import KVClient
 
 /// What kvctl tells the shell.
-enum ExitStatus: Int32, CaseIterable {
+enum ShellStatus: Int32, CaseIterable {
   case done = 0
   case error = 1
   case usage = 2
@@ -17,10 +17,10 @@ enum ExitStatus: Int32, CaseIterable {
 
   /// The status of a failed call. That a write may have happened outweighs why it is not known.
   init(_ error: KVError) {
-    self = error.outcome == .unknown ? .outcomeUnknown : ExitStatus.ofCode[error.code] ?? .error
+    self = error.outcome == .unknown ? .outcomeUnknown : ShellStatus.ofCode[error.code] ?? .error
   }
 
-  private static let ofCode: [KVError.Code: ExitStatus] = [
+  private static let ofCode: [KVError.Code: ShellStatus] = [
     .notRunning: .cannotConnect, .unreachable: .cannotConnect, .refused: .cannotConnect,
     .protocolMismatch: .cannotConnect, .connectionLost: .cannotConnect,
     .timedOut: .timedOut, .cancelled: .interrupted,

@@ -1,0 +1,44 @@
+import FakeNodes
+import KVClient
+import Testing
+
+/// A client of a fake cluster, with a deadline that a busy machine does not reach by itself.
+func configuration(_ cluster: FakeCluster, deadline: Duration = .seconds(20)) -> KVClientConfiguration {
+  var configuration = KVClientConfiguration(endpoints: cluster.endpoints)
+  configuration.deadline = deadline
+  configuration.connectTimeout = .seconds(10)
+  return configuration
+}
+
+/// Waits until something is so, looking again and again; false when it is not within ten seconds.
+func eventually(_ condition: @Sendable () async throws -> Bool) async throws -> Bool {
+  let end = ContinuousClock.now.advanced(by: .seconds(10))
+  while ContinuousClock.now < end {
+    if try await condition() { return true }
+    try await Task.sleep(for: .milliseconds(1))
+  }
+  return false
+}
+
+/// The same, as an expectation.
+func expectEventually(
+  _ location: SourceLocation = #_sourceLocation, _ condition: @Sendable () async throws -> Bool
+) async throws {
+  let holds = try await eventually(condition)
+  #expect(holds, sourceLocation: location)
+}
+
+/// Waits until the client has learnt a layout of this version.
+func learnt(
+  _ client: KVClient, version: UInt32 = 1, location: SourceLocation = #_sourceLocation
+) async throws {
+  try await expectEventually(location) { await client.admin.known()?.layoutVersion == version }
+}
+
+/// The error that a call throws; nil when it throws none.
+func failure<Value>(_ call: () async throws(KVError) -> Value) async -> KVError? {
+  do {
+    _ = try await call()
+    return nil
+  } catch { return error }
+}
