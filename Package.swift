@@ -25,6 +25,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 let flyingFox: Target.Dependency = .product(name: "FlyingFox", package: "FlyingFox")
+let flyingSocks: Target.Dependency = .product(name: "FlyingSocks", package: "FlyingFox")
 
 let package = Package(
   name: "RingKV",
@@ -54,10 +55,10 @@ let package = Package(
     // Shells.
     swift("KVNet", ["CLinux"]),
     swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
-    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox]),
+    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox, flyingSocks]),
     swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
     // Programs.
-    executable("kvnode", ["KVModel", "KVCore", "KVServer", argumentParser, logging, lifecycle, yams]),
+    executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),
     executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
@@ -69,5 +70,6 @@ let package = Package(
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
+    tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", logging]),
   ]
 )

@@ -1,0 +1,145 @@
+import KVModel
+import KVServer
+import KVStorage
+import Logging
+
+/// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
+enum SettingTable {
+  static let all: [Setting] = cluster + node + addresses + [durability] + limits + storage + log
+
+  /// The first of a setting's words, where it has more than one.
+  static let sections: [String] = all.reduce(into: []) { sections, setting in
+    let words = setting.path.split(separator: ".")
+    if words.count > 1, sections.last != String(words[0]) { sections.append(String(words[0])) }
+  }
+
+  static func setting(_ path: String) -> Setting? { byPath[path] }
+
+  private static let byPath = Dictionary(uniqueKeysWithValues: all.map { ($0.path, $0) })
+
+  private static let cluster: [Setting] = [
+    .text("cluster.name", \.node.cluster.name, .name(bytesMax: 64), "for people: shown by status, in logs and metrics"),
+    .number(
+      "cluster.replication", \.node.cluster.replication, .whole(Limits.replication),
+      "copies of each key, N; with 3, one may be away and quorums still meet"),
+    .number(
+      "cluster.read_quorum", \.node.cluster.readQuorum, .whole(Limits.replication),
+      "copies that a read asks, R; with R + W > N a read sees every acknowledged write"),
+    .number(
+      "cluster.write_quorum", \.node.cluster.writeQuorum, .whole(Limits.replication),
+      "copies that are durable before a write is acknowledged, W"),
+    .power(
+      "cluster.partitions", \.node.cluster.partitionBits,
+      (1 << Limits.partitionBits.lowerBound)...(1 << Limits.partitionBits.upperBound),
+      "slices of the ring; at least 40 a node keep the load even"),
+    .number(
+      "cluster.virtual_nodes", \.node.cluster.virtualNodes, .whole(1...4_096),
+      "tokens of a node of weight 1; 64 even out the shares"),
+    .power(
+      "cluster.merkle_leaves", \.node.cluster.leafBits, 1...65_536,
+      "leaves of a partition's hash tree; 1024 × 64 of 256 keys serve 16 million keys"),
+  ]
+
+  private static let node: [Setting] = [
+    .text(
+      "node.name", \.node.name, .name(bytesMax: 64), "unique in the cluster", flag: "--name",
+      emptyMeans: "the host's name"),
+    .text(
+      "node.zone", \.node.zone, .name(bytesMax: 64), "failure domain: copies go to distinct zones first", flag: "--zone"
+    ),
+    .optionalText(
+      "node.host", \.node.host, .name(bytesMax: 255), "label of the machine: one label never holds two copies of a key",
+      flag: "--host-label", emptyMeans: "the node's name"),
+    .number(
+      "node.weight", \.node.weight, .hundredths(1...10_000), "share of the ring against other nodes", flag: "--weight"),
+    .text("node.data", \.node.dataDirectory, .path, "directory of all that this node keeps", flag: "--data"),
+    .number(
+      "node.shards", \.node.shards, .whole(1...256),
+      "event loops with a database each; 1 is best on two cores; fixed when the directory is made", flag: "--shards"),
+  ]
+
+  private static let addresses: [Setting] = [
+    .listen(
+      "listen.client", \.node.clientListen, "clients and kvctl; loopback, since nothing is encrypted",
+      flag: "--client-listen"),
+    .listen("listen.peer", \.node.peerListen, "the other nodes", flag: "--peer-listen"),
+    .listen("listen.admin", \.node.adminListen, "HTTP: /healthz, /readyz, /metrics", flag: "--admin-listen"),
+    .advertise(
+      "advertise.client", \.node.clientAdvertise, "where clients reach this node from elsewhere",
+      emptyMeans: "listen.client"),
+    .advertise(
+      "advertise.peer", \.node.peerAdvertise, "where nodes reach this node from elsewhere", emptyMeans: "listen.peer"),
+  ]
+
+  private static let durability: Setting = .choice(
+    "durability", \.node.storage.durability,
+    "sync: a stored write survives a loss of power; os: the death of the process",
+    flag: "--durability")
+
+  private static let limits: [Setting] = [
+    .number(
+      "limits.connections", \.node.limits.connections, .whole(1...1_000_000),
+      "clients; each a descriptor and some 10 KiB"),
+    .number(
+      "limits.connections_before_hello", \.node.limits.connectionsBeforeHello, .whole(1...1_000_000),
+      "of them not greeted yet: strangers cannot use up the rest"),
+    .number(
+      "limits.hello_timeout", \.node.limits.helloTimeoutMs, .milliseconds(10...600_000),
+      "for a greeting; a slow link needs less than 1 s"),
+    .number(
+      "limits.requests_in_flight_per_connection", \.node.limits.requestsPerConnection, .whole(1...1_000_000),
+      "at 1 ms a request enough for a million a second"),
+    .number(
+      "limits.bytes_in_flight_per_connection", \.node.limits.bytesPerConnection,
+      .bytes(Limits.requestBytesMax...(1 << 40)), "eight values of the largest size"),
+    .number(
+      "limits.bytes_in_flight_total", \.node.limits.bytesInFlight, .bytes(Limits.requestBytesMax...(1 << 40)),
+      "of all connections: bounds the memory beside the storage's"),
+    .number(
+      "limits.default_deadline", \.node.limits.defaultDeadlineMs, .milliseconds(1...Int(Limits.deadlineMsMax)),
+      "of a request that names none; longer than any quorum that will still be met takes"),
+    .number(
+      "limits.drain_timeout", \.node.limits.drainMs, .milliseconds(0...4_500),
+      "on SIGTERM, for what is under way; the process leaves within 5 s"),
+  ]
+
+  private static let storage: [Setting] = [
+    .number(
+      "storage.block_cache", \.node.storage.blockCacheBytes, .bytes((1 << 20)...(1 << 40)),
+      "uncompressed blocks; what is here is answered without the disk"),
+    .number(
+      "storage.write_buffer", \.node.storage.writeBufferBytes, .bytes((1 << 20)...(4 << 30)),
+      "of a memtable; larger: fewer flushes, longer recovery"),
+    .number(
+      "storage.wal_limit", \.node.storage.walBytesMax, .bytes((1 << 20)...(1 << 40)),
+      "write-ahead log: bounds the replay after a crash"),
+    .number(
+      "storage.background_jobs", \.node.storage.backgroundJobs, .whole(1...256),
+      "flushes and compactions; two, so that a long compaction does not hold up a flush"),
+    .real(
+      "storage.bloom_bits", \.node.storage.filterBits, .whole(0...20), "bits a key; 10: one needless read in a hundred"),
+    .number(
+      "storage.block_size", \.node.storage.blockBytes, .bytes(1_024...(1 << 20)), "unit of disk reads and of the cache"),
+    .choice("storage.compression", \.node.storage.compression, "of the upper levels, rewritten often"),
+    .choice(
+      "storage.bottom_compression", \.node.storage.bottommostCompression, "of the last level, nine tenths of the data"),
+    .number(
+      "storage.rate_limit", \.node.storage.backgroundBytesPerSecond, .bytes((1 << 20)...(1 << 40), or: 0),
+      "a second, of flushes and compactions, so that they do not starve the log; 0 = none"),
+    .number(
+      "storage.max_open_files", \.node.storage.openFilesMax, .whole(64...1_000_000, or: -1),
+      "table files; -1 = all, which is fastest"),
+    .number("storage.io_threads", \.node.storage.ioThreads, .whole(1...256), "disk reads at once"),
+    .number(
+      "storage.batch_limit", \.node.storage.batchBytesMax, .bytes((64 << 10)...(256 << 20)),
+      "of what is written and synced at once"),
+    .number(
+      "storage.unsynced_limit", \.node.storage.unsyncedBytesMax, .bytes(Limits.requestBytesMax...(1 << 40)),
+      "of writes that wait for their sync; above it they are refused"),
+  ]
+
+  private static let log: [Setting] = [
+    .choice("log.level", \.log.level, "the least that is written", flag: "--log-level"),
+    .choice("log.format", \.log.format, "text for people, json for collectors", flag: "--log-format"),
+  ]
+}
