@@ -156,7 +156,10 @@ public struct Shard: Sendable {
 
   private mutating func onLinkChanged(_ peer: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
     reachability.onLink(peer, isUp: isUp, at: now.instant)
-    guard !isUp else { return }
+    if isUp {
+      for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
+      return
+    }
     for id in reads.ids { onOwnerLost(peer, ofRead: id, now, &effects) }
     for id in writes.ids { onOwnerLost(peer, ofWrite: id, now, &effects) }
     for id in retries.ids { onOwnerLost(peer, ofRetry: id, now, &effects) }
