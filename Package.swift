@@ -70,6 +70,6 @@ let package = Package(
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
-    tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", logging]),
+    tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),
   ]
 )

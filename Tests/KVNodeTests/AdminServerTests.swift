@@ -94,7 +94,7 @@ private func exchange(_ port: UInt16, _ request: [UInt8]) -> String {
   var sent = 0
   while sent < request.count {
     let count = request[sent...].withUnsafeBytes {
-      send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL.rawValue))
+      send(descriptor, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL))
     }
     if count <= 0 { break }
     sent += count
