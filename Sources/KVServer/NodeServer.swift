@@ -4,6 +4,7 @@ import KVModel
 import KVNet
 import KVStorage
 import Logging
+import Synchronization
 
 /// What a start of the node begins with, synced already.
 struct NodeStart {
@@ -24,6 +25,7 @@ public final class NodeServer: @unchecked Sendable {
   let logger: Logger
   let admission: Admission
   private let onHalt: @Sendable (String) -> Void
+  private let isHalted = Atomic(false)
   private let state: NodeState
   private let member: Member
   private let seed: UInt64
@@ -116,6 +118,7 @@ public final class NodeServer: @unchecked Sendable {
         openFailure = error
         return halt(error.description)
       }
+      control.step(.shardsOpened)
     }
     for host in hosts { host.loop.execute { host.adopt(view) } }
   }
@@ -128,9 +131,15 @@ public final class NodeServer: @unchecked Sendable {
     isOpen = true
     for (index, host) in hosts.enumerated() {
       let storage: RocksDBStorage
+      let directory = control.shardDirectory(index)
+      if state.hasShards, !NodeStore.holdsDatabase(directory) {
+        throw NodeStartError(
+          "\(directory) is missing or empty, but this node had data in it; mount or restore it, or start with an empty "
+            + "data directory to be rebuilt from the peers")
+      }
       do {
         storage = try RocksDBStorage.open(
-          directory: control.shardDirectory(index), identity: host.identity, geometry: ShardGeometry(of: layout),
+          directory: directory, identity: host.identity, geometry: ShardGeometry(of: layout),
           generation: state.generation.number, options: configuration.storage,
           onResults: { [unowned host] in host.onStorageResults() })
       } catch { throw NodeStartError("\(error)") }
@@ -181,6 +190,7 @@ public final class NodeServer: @unchecked Sendable {
 
   /// The node must not go on.
   func halt(_ reason: String) {
+    guard !isHalted.exchange(true, ordering: .relaxed) else { return }
     logger.critical("the node stops", metadata: ["reason": "\(reason)"])
     onHalt(reason)
   }

@@ -40,6 +40,7 @@ extension RocksDBStorage {
     do {
       try FileSystem.makeDirectory(directory)
       try FileSystem.checkDirectory(directory)
+      if let slash = directory.lastIndex(of: "/") { try FileSystem.syncDirectory(String(directory[..<slash])) }
     } catch {
       throw StorageOpenError(error)
     }

@@ -55,19 +55,27 @@ extension Shard {
   mutating func onForwardedReply(
     _ response: ClientResponse, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
-    guard id.kind == .forward, let operation = forwards.remove(id) else { return }
+    guard id.kind == .forward, let operation = forwards[id] else { return }
+    if response.suggestsAnotherCoordinator, handOnElsewhere(id, now, &effects) { return }
+    forwards.remove(id)
     respond(response, operation.request, now, &effects)
+  }
+
+  /// False when there is nobody left to hand it to.
+  private mutating func handOnElsewhere(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) -> Bool {
+    guard let operation = forwards[id],
+      let next = bestOwner(of: operation.owners, except: operation.tried, now)
+    else { return false }
+    forwards[id]?.place = next
+    forwards[id]?.tried.insert(next)
+    handOn(id, now, &effects)
+    return true
   }
 
   /// A read goes to another owner; of a write nobody can say what became of it.
   mutating func onOwnerLost(_ peer: NodeID, ofForward id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = forwards[id], operation.owners.nodes[operation.place] == peer else { return }
-    guard !operation.isWrite, let next = bestOwner(of: operation.owners, except: operation.tried, now) else {
-      return failForward(id, now, &effects)
-    }
-    forwards[id]?.place = next
-    forwards[id]?.tried.insert(next)
-    handOn(id, now, &effects)
+    if operation.isWrite || !handOnElsewhere(id, now, &effects) { failForward(id, now, &effects) }
   }
 
   mutating func onForwardTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
@@ -78,5 +86,18 @@ extension Shard {
     guard let operation = forwards.remove(id) else { return }
     let failure = quorumFailure("answered as coordinator", needed: 1, got: 0, operation.isWrite ? .unknown : .rejected)
     respond(failure, operation.request, now, &effects)
+  }
+}
+
+extension ClientResponse {
+  /// Nothing happened, for a reason that lies with the coordinator.
+  fileprivate var suggestsAnotherCoordinator: Bool {
+    guard case .failed(let failure) = self, failure.outcome == .rejected else { return false }
+    switch failure.code {
+    case .unreadable, .overloaded, .notMember, .shuttingDown, .clockSkew: return true
+    case .unavailable, .timedOut, .invalidRequest, .invalidKey, .valueTooLarge, .invalidTTL, .invalidQuorum,
+      .invalidContext, .tooManySiblings, .checksumMismatch, .otherCluster, .invalidLayout, .cancelled, .storageFailed:
+      return false
+    }
   }
 }

@@ -35,7 +35,7 @@ struct LeaseState: Equatable, Sendable {
   /// Whether the next block should be leased already.
   func runsLow(stamp: Stamp, settings: ShardSettings) -> Bool {
     guard let granted else { return true }
-    return granted.sequence &- next < settings.leaseSequences / 2
+    return next > granted.sequence || granted.sequence - next < settings.leaseSequences / 2
       || stamp.wall.milliseconds + settings.leaseStampMs / 2 > granted.stamp.wall.milliseconds
   }
 
@@ -58,6 +58,7 @@ extension Shard {
   mutating func mintable(
     for id: OperationID, above floor: Stamp, _ now: Now, _ effects: inout [Effect]
   ) -> (dot: Dot, stamp: Stamp)? {
+    clock.limit(to: now.wall)
     clock.observe(floor)
     let stamp = clock.tick(at: now.wall)
     if !lease.isRequested, lease.runsLow(stamp: stamp, settings: settings) {

@@ -34,6 +34,10 @@ struct ReadOperation: Sendable {
   /// By place in `owners`; an owner has one, however many replies it sends.
   var replies: [Reply?]
   var asked = OwnerMask()
+  /// Owners that were asked for the whole record, however long.
+  var askedWhole = OwnerMask()
+  /// Owners that were sent the join.
+  var written = OwnerMask()
   /// Owners that cannot answer: unreachable, damaged, refusing.
   var failed = OwnerMask()
   /// Owners that durably hold the join.

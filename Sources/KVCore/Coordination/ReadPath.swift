@@ -32,18 +32,17 @@ extension Shard {
     let hopeful = OwnerMask(bits: operation.asked.bits & ~operation.failed.bits)
     var missing = operation.needed - hopeful.count + extra
     if operation.owners.groups.count > 1 { missing = operation.owners.nodes.count }
-    for place in preference(among: operation, now) where missing > 0 {
+    for place in preference(among: operation, except: operation.asked.union(operation.failed), now)
+    where missing > 0 {
       missing -= 1
       reads[id]?.asked.insert(place)
       askForRecord(id, place, inlineBytesMax: inlineBytesMax(operation, place), now, &effects)
     }
   }
 
-  /// Places not asked yet, best first.
-  private func preference(among operation: ReadOperation, _ now: Now) -> [Int] {
-    let open = operation.owners.nodes.indices.filter {
-      !operation.asked.contains($0) && !operation.failed.contains($0)
-    }
+  /// Places other than these, best first.
+  private func preference(among operation: ReadOperation, except taken: OwnerMask, _ now: Now) -> [Int] {
+    let open = operation.owners.nodes.indices.filter { !taken.contains($0) }
     let own = operation.owners.place(of: identity.node)
     if open.count <= 1 { return open }
     func cost(_ place: Int) -> (Int, Int, Int) {
@@ -65,6 +64,7 @@ extension Shard {
     _ id: OperationID, _ place: Int, inlineBytesMax: UInt32, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let operation = reads[id] else { return }
+    if inlineBytesMax == UInt32(Limits.recordBytesMax) { reads[id]?.askedWhole.insert(place) }
     send(
       .replicaRead(operation.key, inlineBytesMax: inlineBytesMax), to: operation.owners.nodes[place],
       Envelope(operation: id.raw, deadline: operation.request.deadline), now, &effects)
@@ -89,7 +89,12 @@ extension Shard {
     if peer != identity.node { readLatency.record(now.instant.since(operation.request.startedAt)) }
     switch (operation.phase, reply) {
     case (.settling, _): return  // Too late to count; the repair goes on without it.
-    case (.fetching, .digest): return  // A duplicate of what the records are being fetched for.
+    case (.fetching, .digest):
+      // From an owner that was asked before the records were needed, or a duplicate.
+      if !operation.askedWhole.contains(place) {
+        askForRecord(id, place, inlineBytesMax: UInt32(Limits.recordBytesMax), now, &effects)
+      }
+      return
     case (_, .unreadable): return onOwnerFailed(place, ofRead: id, now, &effects)
     case (.gathering, .digest(let digest)): reads[id]?.replies[place] = .digest(digest)
     case (.gathering, .record(let record)), (.fetching, .record(let record)):
@@ -150,7 +155,7 @@ extension Shard {
     let write = ReplicaWrite(key: operation.key, purpose: .repair, record: EncodedRecord(join))
     for (place, node) in operation.owners.nodes.enumerated() where owners.contains(place) {
       counters.repairs += 1
-      reads[id]?.asked.insert(place)
+      reads[id]?.written.insert(place)
       send(
         .replicaWrite(write), to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now,
         &effects)
@@ -162,9 +167,10 @@ extension Shard {
     _ id: OperationID, enough: Bool, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let operation = reads[id] else { return }
-    var targets = OwnerMask(bits: operation.asked.bits & ~operation.failed.bits)
+    let hopeful = operation.durable.union(operation.written)
+    var targets = OwnerMask(bits: hopeful.bits & ~operation.failed.bits)
     var added = OwnerMask()
-    for place in preference(among: operation, now) {
+    for place in preference(among: operation, except: hopeful.union(operation.failed), now) {
       let decision = operation.owners.decision(needed: operation.durableNeeded, succeeded: targets, failed: OwnerMask())
       if enough, decision == .met { break }
       targets.insert(place)
@@ -218,18 +224,19 @@ extension Shard {
     ask(id, now, &effects)
   }
 
-  /// The hedge first, then the deadline.
+  /// A hedge, another one while there are owners to ask, then the deadline.
   mutating func onReadTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = reads[id] else { return }
     if now.instant >= operation.request.deadline { return failRead(id, now, &effects) }
     if case .settling = operation.phase {
       widenWriteBack(id, enough: false, now, &effects)
-    } else {
-      let before = operation.asked
-      ask(id, extra: 1, now, &effects)
-      if reads[id]?.asked != before { counters.hedges += 1 }
+      return schedule(id, at: operation.request.deadline, &effects)
     }
-    schedule(id, at: operation.request.deadline, &effects)
+    let hopeful = OwnerMask(bits: operation.asked.bits & ~operation.failed.bits)
+    ask(id, extra: max(0, hopeful.count - operation.needed) + 1, now, &effects)
+    let hasHedged = reads[id]?.asked != operation.asked
+    if hasHedged { counters.hedges += 1 }
+    schedule(id, at: hasHedged ? hedgeTime(operation, now) : operation.request.deadline, &effects)
   }
 
   private func hedgeTime(_ operation: ReadOperation, _ now: Now) -> Instant {

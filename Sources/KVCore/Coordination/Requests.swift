@@ -9,12 +9,20 @@ enum Origin: Equatable, Sendable {
   case retry(OperationID)
 }
 
+/// Names a request that another node handed on.
+struct ForwardName: Hashable, Sendable {
+  let peer: NodeID
+  let operation: UInt64
+}
+
 /// What every operation of a coordinator carries.
 struct Request: Equatable, Sendable {
   var origin: Origin
   var kind: ShardCounters.Kind
   var deadline: Instant
   var startedAt: Instant
+  /// A write that was sent before: whatever this attempt comes to, the first one may still appear.
+  var isRetry = false
 }
 
 extension Shard {
@@ -28,7 +36,8 @@ extension Shard {
     }
     let latest = now.instant.advanced(by: .milliseconds(Limits.deadlineMsMax))
     let context = Request(
-      origin: .client(client), kind: kind, deadline: min(deadline, latest), startedAt: now.instant)
+      origin: .client(client), kind: kind, deadline: min(deadline, latest), startedAt: now.instant,
+      isRetry: request.isRetry)
     guard let owners = admit(request, key, context, now, &effects) else { return }
     if owners.place(of: identity.node) == nil {
       forward(request, owners, context, now, &effects)
@@ -41,9 +50,12 @@ extension Shard {
   mutating func onForwarded(
     _ request: ClientRequest, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
   ) {
+    let latest = now.instant.advanced(by: .milliseconds(Limits.deadlineMsMax))
     let context = Request(
-      origin: .peer(peer, operation: envelope.operation), kind: request.counted ?? .get, deadline: envelope.deadline,
-      startedAt: now.instant)
+      origin: .peer(peer, operation: envelope.operation), kind: request.counted ?? .get,
+      deadline: min(envelope.deadline, latest), startedAt: now.instant, isRetry: request.isRetry)
+    let name = ForwardName(peer: peer, operation: envelope.operation)
+    guard forwardsSeen.updateValue(context.deadline, forKey: name) == nil else { return }
     guard request.counted != nil, let key = request.key else {
       return respond(.failed(Failure(.invalidRequest, detail: "not a request about a key")), context, now, &effects)
     }
@@ -136,6 +148,11 @@ extension Shard {
 
   /// Answers whoever asked, and counts the request as ended.
   mutating func respond(_ response: ClientResponse, _ request: Request, _ now: Now, _ effects: inout [Effect]) {
+    var response = response
+    if request.isRetry, case .failed(var failure) = response {
+      failure.outcome = .unknown
+      response = .failed(failure)
+    }
     switch request.origin {
     case .client(let client):
       clients[client] = nil
@@ -154,14 +171,16 @@ extension Shard {
     if case .client(let client) = request.origin { clients[client] = id }
   }
 
-  /// The client is gone. Reads end; a write that is under way goes on, unanswered.
-  mutating func onCancel(_ client: ClientRef) {
-    guard let id = clients.removeValue(forKey: client) else { return }
+  /// The client no longer waits. A read ends, which its connection is told; a write that is under way goes on.
+  mutating func onCancel(_ client: ClientRef, _ now: Now, _ effects: inout [Effect]) {
+    guard let id = clients[client] else { return }
+    let request: Request?
     switch id.kind {
-    case .read: reads.remove(id)
-    case .explain: explains.remove(id)
-    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .housekeeping, nil: break
+    case .read: request = reads.remove(id)?.request
+    case .explain: request = explains.remove(id)?.request
+    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .housekeeping, nil: request = nil
     }
+    if let request { respond(.failed(Failure(.cancelled)), request, now, &effects) }
   }
 
   /// Why a quorum was not reached, in numbers.

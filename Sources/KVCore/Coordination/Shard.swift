@@ -40,6 +40,9 @@ public struct Shard: Sendable {
   /// Operations of clients, so that a cancellation finds its own.
   var clients: [ClientRef: OperationID] = [:]
 
+  /// Writes that other nodes handed on, until their deadline: a duplicate is not carried out again.
+  var forwardsSeen: [ForwardName: Instant] = [:]
+
   var loopback: [(PeerMessage, Envelope)] = []
   var isHalted = false
   public internal(set) var counters = ShardCounters()
@@ -75,7 +78,7 @@ public struct Shard: Sendable {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
     case .view(let view): onView(view)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
-    case .cancel(let client): onCancel(client)
+    case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
     case .linkChanged(let peer, let isUp): onLinkChanged(peer, isUp, now, &effects)
     case .stored(let result, for: let id): onStored(result, OperationID(raw: id.raw), now, &effects)
@@ -93,17 +96,21 @@ public struct Shard: Sendable {
     random = PRNG(seed: recovery.seed)
     hedgeAfter = settings.hedgeAfterMax
     clock = HybridClock(floor: recovery.lease?.stamp ?? .zero)
+    clock.limit(to: now.wall)
     lease = LeaseState(recovered: recovery.lease, actor: actor)
-    let shard = identity.shard
-    reads.shard = shard
-    writes.shard = shard
-    forwards.shard = shard
-    explains.shard = shard
-    retries.shard = shard
-    replicaReads.shard = shard
-    replicaWrites.shard = shard
-    requestChecks.shard = shard
+    startSlots(shard: identity.shard, generation: UInt32(truncatingIfNeeded: random.next()))
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
+  }
+
+  private mutating func startSlots(shard: Int, generation: UInt32) {
+    reads.start(shard: shard, generation: generation)
+    writes.start(shard: shard, generation: generation)
+    forwards.start(shard: shard, generation: generation)
+    explains.start(shard: shard, generation: generation)
+    retries.start(shard: shard, generation: generation)
+    replicaReads.start(shard: shard, generation: generation)
+    replicaWrites.start(shard: shard, generation: generation)
+    requestChecks.start(shard: shard, generation: generation)
   }
 
   private mutating func onView(_ view: ClusterView) {
@@ -127,7 +134,7 @@ public struct Shard: Sendable {
     case .replicaWriteReply(let reply): onReplicaWriteReply(reply, peer, id, now, &effects)
     case .requestCheckReply(let reply): onRequestCheckReply(reply, peer, id, now, &effects)
     case .forwardedReply(let response): onForwardedReply(response, id, now, &effects)
-    case .ping: send(.pong, to: peer, envelope, now, &effects)
+    case .ping: send(.pong(clockMs: now.instant.milliseconds), to: peer, envelope, now, &effects)
     case .pong: break
     }
   }
@@ -201,8 +208,11 @@ public struct Shard: Sendable {
   private mutating func onTick(_ now: Now, _ effects: inout [Effect]) {
     let deadline = now.instant.advanced(by: .seconds(1))
     for peer in reachability.quiet(for: settings.tick, at: now.instant) {
-      send(.ping, to: peer, Envelope(operation: 0, deadline: deadline), now, &effects)
+      let ping = PeerMessage.ping(clockMs: now.instant.milliseconds)
+      send(ping, to: peer, Envelope(operation: 0, deadline: deadline), now, &effects)
     }
+    reachability.onTick()
+    forwardsSeen = forwardsSeen.filter { $0.value > now.instant }
     if let p95 = readLatency.quantile(perMille: 950) {
       hedgeAfter = min(max(p95, settings.hedgeAfterMin), settings.hedgeAfterMax)
     }

@@ -7,7 +7,7 @@ import KVModel
 /// | 0…19 | slot |
 /// | 20…27 | shard, so that a reply finds its asker on whatever loop it arrives |
 /// | 28…31 | kind |
-/// | 32…63 | generation of the slot, so that a late reply to an ended operation finds nothing |
+/// | 32…63 | generation of the slot, so that a late reply to an ended operation finds nothing; a start begins at a random one, so that a late reply to an earlier start finds nothing either |
 public struct OperationID: Hashable, Sendable {
   /// Which table an operation stands in.
   public enum Kind: UInt8, Sendable {
@@ -44,18 +44,26 @@ public struct OperationID: Hashable, Sendable {
 /// Operations under way, found by slot, not by dictionary.
 struct Slots<Operation: Sendable>: Sendable {
   private struct Slot: Sendable {
-    var generation: UInt32 = 1
+    var generation: UInt32
     var operation: Operation?
   }
 
   let kind: OperationID.Kind
   /// The index of the shard whose operations these are.
-  var shard = 0
+  private(set) var shard = 0
+  /// The generation that new slots begin with.
+  private var firstGeneration: UInt32 = 1
   private var slots: [Slot] = []
   private var free: [Int] = []
   private(set) var count = 0
 
   init(_ kind: OperationID.Kind) { self.kind = kind }
+
+  /// Before the first operation. `generation` is random.
+  mutating func start(shard: Int, generation: UInt32) {
+    self.shard = shard
+    firstGeneration = generation
+  }
 
   mutating func insert(_ operation: Operation) -> OperationID {
     count += 1
@@ -64,8 +72,8 @@ struct Slots<Operation: Sendable>: Sendable {
       return OperationID(kind: kind, shard: shard, slot: slot, generation: slots[slot].generation)
     }
     invariant(slots.count < OperationID.slotsMax, "\(slots.count) operations of one kind under way")
-    slots.append(Slot(operation: operation))
-    return OperationID(kind: kind, shard: shard, slot: slots.count - 1, generation: 1)
+    slots.append(Slot(generation: firstGeneration, operation: operation))
+    return OperationID(kind: kind, shard: shard, slot: slots.count - 1, generation: firstGeneration)
   }
 
   /// The operation, to be read and changed in place; nil when it has ended.

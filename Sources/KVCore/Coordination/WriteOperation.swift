@@ -41,5 +41,12 @@ struct WriteOperation: Sendable {
   /// An overwrite supersedes all that its write quorum held, so it goes round once more when there was more.
   var needsSecondRound: Bool { round == 1 && write.context == nil && beside != nil }
 
+  /// What this round's version supersedes.
+  var basis: Mint.Basis {
+    if let context = write.context { return .context(context.vector) }
+    guard round == 2, let minted, let merged, let beside else { return .overwrite }
+    return .again(first: minted.dot, covered: merged.context, beside: beside)
+  }
+
   var isDelete: Bool { write.payload == .delete }
 }

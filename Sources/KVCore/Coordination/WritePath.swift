@@ -43,9 +43,8 @@ extension Shard {
     let floor = write.context?.stamp ?? .zero
     guard let (dot, stamp) = mintable(for: id, above: floor, now, &effects) else { return }
     writes[id]?.phase = .minting
-    let basis: Mint.Basis = write.context.map { .context($0.vector) } ?? .overwrite(beside: operation.beside)
     var mint = Mint(
-      dot: dot, basis: basis, stamp: stamp, stampCeiling: ceiling, requestID: write.requestID,
+      dot: dot, basis: operation.basis, stamp: stamp, stampCeiling: ceiling, requestID: write.requestID,
       expiry: operation.expiry, checksum: 0, content: .tombstone)
     if case .put(let value, let checksum) = write.payload {
       mint.content = .value(value)
@@ -84,8 +83,9 @@ extension Shard {
   /// Sends the full record, never a delta: a delta would let a vector claim what a replica has not seen. The syncs
   /// overlap: this node's is still under way.
   private mutating func replicate(_ merged: Merged, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let minted = merged.minted else { return invariant(false, "a mint without a version") }
     guard let operation = writes[id] else { return }
+    // In a second round there may be nothing to mint any more; then the first round's version stands for the write.
+    guard let minted = merged.minted ?? operation.minted else { return invariant(false, "a mint without a version") }
     clock.observe(minted.stamp)
     writes[id]?.phase = .replicating
     writes[id]?.minted = minted

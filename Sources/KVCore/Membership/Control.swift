@@ -48,6 +48,7 @@ public struct Control: Sendable {
     case .linkRefused(let node, let refusal): onLinkRefused(node, refusal, now, &effects)
     case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
     case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now)
+    case .shardsOpened: onShardsOpened(&effects)
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
     }
@@ -65,6 +66,12 @@ public struct Control: Sendable {
       effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
     }
     publish(now, &effects)
+  }
+
+  private mutating func onShardsOpened(_ effects: inout [Effect]) {
+    if state.hasShards { return }
+    state.hasShards = true
+    effects.append(.persist(state))
   }
 
   /// Only when nothing is under way any more is the stop a clean one.
@@ -151,6 +158,12 @@ public struct Control: Sendable {
       return Failure(
         .invalidLayout,
         detail: "node \(member.name) has layout \(state.layouts.last?.version ?? 0) already; it cannot be formed anew")
+    }
+    let isReserved = reservation.map { $0.cluster == layout.cluster && $0.until > now.instant } ?? false
+    guard isReserved || state.cluster == layout.cluster else {
+      return Failure(
+        .invalidLayout,
+        detail: "node \(member.name) is not held for cluster \(layout.cluster); run 'kvctl cluster init' again")
     }
     guard layout.version == 1 else { return Failure(.invalidLayout, detail: "the first layout has version 1") }
     guard layout.member(state.id) == member else {

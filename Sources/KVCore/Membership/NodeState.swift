@@ -13,6 +13,9 @@ public struct NodeState: Equatable, Sendable {
   public var generation: Generation
   /// Set by a clean stop, taken away by the next start. Without it dots may have been forgotten.
   public var stoppedCleanly: Bool
+  /// The databases of the shards were made: from now on one that is missing was lost, and an empty one would answer
+  /// for it.
+  public var hasShards: Bool
   /// The live layouts, oldest first; empty while the node belongs to no cluster.
   public var layouts: [Layout]
   /// What the nodes of the cluster share and clients do not know.
@@ -25,6 +28,7 @@ public struct NodeState: Equatable, Sendable {
     epoch = 0
     generation = Generation(number: 0, nonce: 0, predecessor: 0)
     stoppedCleanly = true
+    hasShards = false
     layouts = []
     secret = .none
   }
@@ -52,7 +56,7 @@ public struct NodeState: Equatable, Sendable {
 // | 2 | shards |
 // | 4 | epoch |
 // | 24 | generation: number, nonce, predecessor |
-// | 1 | stopped cleanly |
+// | 1, 1 | stopped cleanly; the shards' databases were made |
 // | 16 | the cluster's secret |
 // | 1 | live layouts, then each: length 4, layout |
 // | 8 | XXH3-64 of all before |
@@ -67,6 +71,7 @@ extension NodeState {
     bytes.append(integer: epoch)
     generation.encode(into: &bytes)
     bytes.append(bool: stoppedCleanly)
+    bytes.append(bool: hasShards)
     secret.encode(into: &bytes)
     bytes.append(UInt8(layouts.count))
     for layout in layouts {
@@ -92,6 +97,7 @@ extension NodeState {
     epoch = try reader.u32()
     generation = try Generation(from: &reader)
     stoppedCleanly = try reader.bool()
+    hasShards = try reader.bool()
     secret = try ClusterSecret(from: &reader)
     layouts = []
     for _ in 0..<(try reader.u8()) {

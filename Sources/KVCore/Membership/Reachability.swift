@@ -61,12 +61,17 @@ public struct Reachability: Equatable, Sendable {
     guard let place = place(of: node) else { return }
     if isAnswer { peers[place].outstanding = max(0, peers[place].outstanding - 1) }
     peers[place].lastHeard = now
-    peers[place].silentSince = peers[place].outstanding > 0 ? now : nil
+    peers[place].silentSince = nil
   }
 
   mutating func onLink(_ node: NodeID, isUp: Bool, at now: Instant) {
     guard let place = place(of: node) else { return }
     peers[place] = Peer(node: node, isLinked: isUp, lastHeard: now)
+  }
+
+  /// Questions that nobody will answer any more must not weigh for ever.
+  mutating func onTick() {
+    for place in peers.indices { peers[place].outstanding -= (peers[place].outstanding + 3) / 4 }
   }
 
   /// Linked peers that said nothing for `span`: to be pinged, so that silence is noticed while nobody asks.

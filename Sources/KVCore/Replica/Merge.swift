@@ -27,6 +27,10 @@ public enum Merge {
   }
 
   private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
+    if case .again(let first, _, _) = mint.basis, !current.versions.contains(where: { $0.dot == first }) {
+      let covered = Record(context: mint.superseded(of: current), versions: [])
+      return join(covered, into: current).map { Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil) }
+    }
     let superseded = mint.superseded(of: current)
     guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
       return .failure(Failure(.invalidContext, detail: "the context claims versions that were never written"))
@@ -69,14 +73,15 @@ extension Mint {
   /// The history that the new version replaces.
   func superseded(of current: Record) -> VersionVector {
     switch basis {
-    case .overwrite(let beside): beside.map { current.context.joined($0.history) } ?? current.context
+    case .overwrite: current.context
+    case .again(_, let covered, let beside): covered.joined(beside.history)
     case .context(let vector): vector
     }
   }
 
   func highestSuperseded(of current: Record, _ superseded: VersionVector) -> Stamp {
     let local = current.versions.reduce(Stamp.zero) { superseded.covers($1.dot) ? max($0, $1.stamp) : $0 }
-    guard case .overwrite(let beside?) = basis else { return local }
+    guard case .again(_, _, let beside) = basis else { return local }
     return max(local, beside.stamp)
   }
 }

@@ -26,6 +26,10 @@ extension Shard {
     _ effects: inout [Effect]
   ) {
     if dropsExpired(envelope, now) { return }
+    guard replicaReads.count < settings.replicaOperationsMax else {
+      counters.overloads += 1
+      return
+    }
     let read = ReplicaRead(key: key, asker: peer, envelope: envelope, inlineBytesMax: inlineBytesMax)
     let id = replicaReads.insert(read)
     effects.append(.store(.read(key), StorageID(raw: id.raw)))
@@ -65,6 +69,10 @@ extension Shard {
     _ write: ReplicaWrite, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
   ) {
     if dropsExpired(envelope, now) { return }
+    guard replicaWrites.count < settings.replicaOperationsMax else {
+      counters.overloads += 1
+      return refuse(Failure(.overloaded, retryAfterMs: 50), peer, envelope, now, &effects)
+    }
     guard let record = try? write.record.decoded() else {
       counters.malformedRecords += 1
       effects.append(.note(.malformedRecord(from: peer)))

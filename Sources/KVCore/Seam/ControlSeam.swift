@@ -35,6 +35,8 @@ extension Control {
     case mistaken(for: NodeID, of: ClusterID)
     /// What the shell measured, and which linked peers are slow to answer.
     case measured(NodeDescription.Measurements, slow: [NodeID])
+    /// The databases of all shards are open, and were made if they had to be.
+    case shardsOpened
     /// The process is asked to end.
     case drain
     /// Everything that was under way has ended.

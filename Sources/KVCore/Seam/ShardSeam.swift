@@ -46,6 +46,9 @@ public struct ShardSettings: Equatable, Sendable {
   public var inlineBytesMax: UInt32 = 4_096
   /// Operations under way before new ones are refused as overload.
   public var operationsMax = 16_384
+  /// Reads and joins of this shard's copies under way before peers' are dropped or refused: what a few coordinators
+  /// at their own bound can ask.
+  public var replicaOperationsMax = 65_536
   /// Counters leased at a time.
   public var leaseSequences: UInt64 = 65_536
   /// How far ahead stamps are leased, milliseconds. Below the bound on skew, or a node that crashed and came back at

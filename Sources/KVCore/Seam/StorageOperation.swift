@@ -42,8 +42,12 @@ public enum Change: Equatable, Sendable {
 /// A version about to be minted. What it supersedes and its stamp follow from the record that it meets.
 public struct Mint: Equatable, Sendable {
   public enum Basis: Equatable, Sendable {
-    /// Supersede all that this replica holds, and besides what other owners reported.
-    case overwrite(beside: Beside?)
+    /// Supersede all that this replica holds.
+    case overwrite
+    /// The second round of an overwrite: supersede what the first one covered and what other owners reported beside
+    /// it, and nothing that came since. When `first` is no longer here, somebody who read it has replaced it: then no
+    /// version is added, and only what it covered goes.
+    case again(first: Dot, covered: VersionVector, beside: Beside)
     /// Supersede exactly what was read.
     case context(VersionVector)
   }
@@ -113,7 +117,7 @@ public struct Merged: Equatable, Sendable {
   public var record: EncodedRecord
   /// For a join: what this replica holds and the incoming record does not cover.
   public var beside: Beside?
-  /// For a mint: the version as it was minted.
+  /// For a mint: the version as it was minted; nil when there was no need for one any more.
   public var minted: Version?
   /// The causal history of the join.
   public var context: VersionVector

@@ -45,6 +45,13 @@ public struct HybridClock: Sendable {
     stamp.wall.milliseconds <= wall.milliseconds &+ Limits.clockSkewMsMax
   }
 
+  /// Forgets what lies further ahead of `wall` than the bound: a clock that was wrong and has been set right must not
+  /// keep this node's writes from being accepted. Stamps may fall then; nothing but the order of siblings hangs on that.
+  public mutating func limit(to wall: WallTime) {
+    let bound = WallTime(milliseconds: wall.milliseconds &+ Limits.clockSkewMsMax)
+    last = min(last, Stamp(bound))
+  }
+
   /// Advances past a stamp that `accepts` let in. Stamps from repair, hints and transfer are never passed here, so
   /// that one bad clock cannot drag every clock forward (HAZARDS.md row 23).
   public mutating func observe(_ stamp: Stamp) { last = max(last, stamp) }

@@ -104,6 +104,9 @@ public enum ClientRequest: Hashable, Sendable {
     }
   }
 
+  /// A write that was sent before.
+  public var isRetry: Bool { if case .write(let write) = self { write.isRetry } else { false } }
+
   public var frameType: FrameType {
     switch self {
     case .get: .get

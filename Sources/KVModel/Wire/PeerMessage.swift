@@ -11,7 +11,7 @@
 /// | forwardedReply | type of the reply's frame 1, its body |
 /// | requestCheck | request id 16, key |
 /// | requestCheckReply | known 1 (0 no, 1 yes, 2 unreadable) |
-/// | ping, pong | nothing |
+/// | ping, pong | the sender's monotonic clock, ms 8 |
 public enum PeerMessage: Hashable, Sendable {
   case replicaRead(Key, inlineBytesMax: UInt32)
   case replicaReadReply(ReplicaReadReply)
@@ -24,8 +24,8 @@ public enum PeerMessage: Hashable, Sendable {
   case requestCheck(RequestID, Key)
   case requestCheckReply(RequestCheckReply)
   /// Asked of a peer that has been silent; any reply shows that it is there.
-  case ping
-  case pong
+  case ping(clockMs: UInt64)
+  case pong(clockMs: UInt64)
 
   public var frameType: FrameType {
     switch self {
@@ -39,6 +39,16 @@ public enum PeerMessage: Hashable, Sendable {
     case .requestCheckReply: .requestCheckReply
     case .ping: .ping
     case .pong: .pong
+    }
+  }
+
+  /// Says nothing but that its sender is there, and what its clock reads.
+  public var isHeartbeat: Bool {
+    switch self {
+    case .ping, .pong: true
+    case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .requestCheck, .requestCheckReply:
+      false
     }
   }
 
@@ -130,7 +140,7 @@ extension PeerMessage {
       id.encode(into: &bytes)
       key.encode(into: &bytes)
     case .requestCheckReply(let reply): bytes.append(reply.rawValue)
-    case .ping, .pong: break
+    case .ping(let clockMs), .pong(let clockMs): bytes.append(integer: clockMs)
     }
   }
 
@@ -157,8 +167,8 @@ extension PeerMessage {
       let tag = try reader.u8()
       guard let reply = RequestCheckReply(rawValue: tag) else { throw .unknownTag(tag) }
       self = .requestCheckReply(reply)
-    case .ping: self = .ping
-    case .pong: self = .pong
+    case .ping: self = .ping(clockMs: try reader.u64())
+    case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
       .reserved:

@@ -59,7 +59,7 @@ final class ClientConnection: ConnectionHandler {
     switch (phase, header.type) {
     case (.greeting, .hello): onHello(body)
     case (.greeting, _): refuse(Refusal(.notHello, "the first frame must be a HELLO"))
-    case (.open, .cancel): host.step(.cancel(ClientRef(connection: id, request: header.requestID)))
+    case (.open, .cancel): host.cancel(ClientRef(connection: id, request: header.requestID))
     case (.open, .ping): send(.pong, requestID: header.requestID) { _ in }
     case (.open, .goAway): break
     case (.open, _): onRequest(header, body)
@@ -102,7 +102,10 @@ final class ClientConnection: ConnectionHandler {
     if requests[header.requestID] != nil {
       return refuse(Refusal(.malformedFrame, "request id \(header.requestID) is under way already"))
     }
-    if let failure = admit(bytes: body.count) { return respond(.failed(failure), to: header.requestID) }
+    if var failure = admit(bytes: body.count) {
+      if request.isRetry { failure.outcome = .unknown }
+      return respond(.failed(failure), to: header.requestID)
+    }
     requests[header.requestID] = body.count
     bytesInFlight += body.count
     host.bytesInFlight += body.count
@@ -206,7 +209,7 @@ final class ClientConnection: ConnectionHandler {
   private func cancelAll() {
     for request in requests.keys.sorted() {
       release(request)
-      host.step(.cancel(ClientRef(connection: id, request: request)))
+      host.cancel(ClientRef(connection: id, request: request))
     }
   }
 

@@ -23,9 +23,9 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private var phase: Phase
   /// Known once the handshake is done.
   private(set) var peer: NodeID?
-  /// What is added to this node's monotonic milliseconds to get the peer's.
-  private var clockOffsetMs: Int64 = 0
-  private var greetedAtMs: UInt64 = 0
+  private var peerClock = PeerClock()
+  /// The dialler's loop, by its HELLO.
+  private(set) var index: UInt16 = 0
   private(set) var establishedAt = Instant(nanoseconds: 0)
 
   /// A link that this node dials, or that somebody dialled to it; `attach` follows.
@@ -47,8 +47,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   func onConnected(_ connection: Connection) {
     guard case .dialler(let expected) = side, phase == .connecting else { return }
     phase = .greeting
-    greetedAtMs = host.now.instant.milliseconds
     let hello = host.hello(to: expected)
+    index = hello.shard
     send(FrameHeader(type: .hello, requestID: 0)) { hello.encode(into: &$0) }
   }
 
@@ -73,7 +73,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
 
   /// Accepts a HELLO that was checked.
   func welcome(_ hello: Hello) {
-    clockOffsetMs = Int64(bitPattern: hello.clockMs &- host.now.instant.milliseconds)
+    index = hello.shard
+    peerClock.observe(hello.clockMs, at: host.now.instant.milliseconds)
     let welcome = host.welcome
     send(FrameHeader(type: .welcome, requestID: 0)) { welcome.encode(into: &$0) }
     establish(hello.node)
@@ -87,9 +88,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       host.links.onRefused(self, Refusal(.otherNode, "node \(welcome.node) of cluster \(welcome.cluster) answered"))
       return close()
     }
-    let nowMs = host.now.instant.milliseconds
-    let oneWayMs = (nowMs - greetedAtMs) / 2
-    clockOffsetMs = Int64(bitPattern: welcome.clockMs &+ oneWayMs &- nowMs)
+    peerClock.observe(welcome.clockMs, at: host.now.instant.milliseconds)
     establish(expected)
   }
 
@@ -147,6 +146,12 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       host.counters.malformedFrames += 1
       return refuse(Refusal(.malformedFrame, "malformed \(header.type): \(error)"))
     }
+    switch message {
+    case .ping(let clockMs), .pong(let clockMs): peerClock.observe(clockMs, at: host.now.instant.milliseconds)
+    case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .requestCheck, .requestCheckReply:
+      break
+    }
     let deadline =
       header.deadlineMs == 0 ? Instant.distantFuture : Instant(nanoseconds: header.deadlineMs &* 1_000_000)
     host.route(message, from: peer, Shard.Envelope(operation: header.requestID, deadline: deadline))
@@ -159,7 +164,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     var header = FrameHeader(
       type: message.frameType, requestID: envelope.operation, layoutVersion: host.shard.view.layoutVersion)
     if envelope.deadline != .distantFuture {
-      header.deadlineMs = UInt64(max(1, Int64(envelope.deadline.milliseconds) + clockOffsetMs))
+      header.deadlineMs = peerClock.reading(of: envelope.deadline.milliseconds)
     }
     if let key = message.key, let partition = host.shard.view.partition(of: key) { header.partition = partition }
     send(header) { message.encode(into: &$0) }
@@ -180,21 +185,26 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
 
   /// The handshake took too long.
   func giveUp() {
-    phase = .closing
-    if let connection { connection.close() } else { host.links.onClosed(self) }
+    end()
+    connection?.close()
   }
 
   func close() {
     guard phase != .closing else { return }
-    phase = .closing
-    guard let connection else { return host.links.onClosed(self) }
+    end()
+    guard let connection else { return }
     connection.closeAfterFlush()
     host.onClosing(connection)
   }
 
-  func onClosed(_ connection: Connection, reason: CloseReason) {
+  private func end() {
+    guard phase != .closing else { return }
     phase = .closing
+    host.links.onEnding(self)
+  }
+
+  func onClosed(_ connection: Connection, reason: CloseReason) {
     host.counters.onClosed(connection)
-    host.links.onClosed(self)
+    end()
   }
 }

@@ -7,11 +7,13 @@ import KVNet
 /// Of two nodes the one with the lower id dials. The other one does so when it starts, since the lower one may be
 /// waiting for its next attempt, and when nobody has dialled it for three seconds (the lower one's data directory may be
 /// new). Whichever link was established last is the one in use; of two that cross, the one dialled by the lower id.
+///
+/// A peer with more shards than this node has several links to one loop, told apart by the index in their HELLO.
 final class PeerLinks {
   private struct Peer {
     var member: Member
-    /// In use.
-    var link: PeerLink?
+    /// In use; for each index of a HELLO one at most.
+    var links: [PeerLink] = []
     /// Being dialled.
     var dialling: PeerLink?
     var backoff = Backoff(baseMilliseconds: 100, maxMilliseconds: 2_000)
@@ -42,10 +44,7 @@ final class PeerLinks {
       peer.member = member
       return peer
     }
-    for peer in gone {
-      peer.link?.close()
-      peer.dialling?.close()
-    }
+    for peer in gone { hangUp(peer) }
     dialDue()
   }
 
@@ -60,7 +59,7 @@ final class PeerLinks {
   func dialDue() {
     let now = host.now.instant
     for index in peers.indices
-    where peers[index].link == nil && peers[index].dialling == nil && peers[index].dialAt <= now {
+    where peers[index].links.isEmpty && peers[index].dialling == nil && peers[index].dialAt <= now {
       dial(index)
     }
   }
@@ -114,14 +113,12 @@ final class PeerLinks {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return link.close() }
     peers[index].backoff.reset()
     if peers[index].dialling === link { peers[index].dialling = nil }
-    if let old = peers[index].link {
+    if let old = peers[index].links.first(where: { $0.index == link.index }) {
       if hasCrossed(old, link, node) { return link.close() }
-      peers[index].link = nil
       old.close()
-      host.onLinkChanged(node, isUp: false)
     }
-    peers[index].link = link
-    host.onLinkChanged(node, isUp: true)
+    peers[index].links.append(link)
+    if peers[index].links.count == 1 { host.onLinkChanged(node, isUp: true) }
   }
 
   /// Whether both sides dialled at the same time and the older link is the one that both keep.
@@ -136,11 +133,13 @@ final class PeerLinks {
     host.onLinkRefused(peers[index].member.id, refusal)
   }
 
-  func onClosed(_ link: PeerLink) {
+  /// A link ends: nothing is sent on it any more, nothing that comes on it is heard.
+  func onEnding(_ link: PeerLink) {
     greeting.removeAll { $0.link === link }
     if let index = place(dialling: link) { return onDialFailed(index) }
-    guard let index = peers.firstIndex(where: { $0.link === link }) else { return }
-    peers[index].link = nil
+    guard let index = peers.firstIndex(where: { $0.links.contains { $0 === link } }) else { return }
+    peers[index].links.removeAll { $0 === link }
+    guard peers[index].links.isEmpty else { return }
     peers[index].dialAt = firstDial(peers[index].member)
     host.onLinkChanged(peers[index].member.id, isUp: false)
   }
@@ -148,16 +147,22 @@ final class PeerLinks {
   // MARK: Messages
 
   func send(_ message: PeerMessage, to node: NodeID, _ envelope: Shard.Envelope) {
-    peers.first { $0.member.id == node }?.link?.send(message, envelope)
+    guard let peer = peers.first(where: { $0.member.id == node }) else { return }
+    (peer.links.first { $0.index == UInt16(host.index) } ?? peer.links.first)?.send(message, envelope)
   }
 
-  var linkedCount: Int { peers.count { $0.link != nil } }
+  var linkedCount: Int { peers.count { !$0.links.isEmpty } }
 
+  private func hangUp(_ peer: Peer) {
+    for link in peer.links { link.close() }
+    peer.dialling?.close()
+  }
+
+  /// The last call: nobody is dialled any more.
   func closeAll() {
-    for peer in peers {
-      peer.link?.close()
-      peer.dialling?.close()
-    }
+    let all = peers
+    peers = []
+    for peer in all { hangUp(peer) }
     for entry in greeting { entry.link.close() }
   }
 }

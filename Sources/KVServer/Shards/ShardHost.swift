@@ -32,6 +32,7 @@ final class ShardHost: @unchecked Sendable {
   private var closing: [(connection: Connection, at: Instant)] = []
   private var helloDeadlines: [(client: UInt64, at: Instant)] = []
   private var random: PRNG
+  private var ticks: UInt64 = 0
 
   private var effects: [Shard.Effect] = []
   private var results: [StorageCompletion] = []
@@ -111,7 +112,15 @@ final class ShardHost: @unchecked Sendable {
   private func onTick() {
     links.onTick()
     closeOverdue()
+    watchStorage()
     scheduleTick()
+  }
+
+  /// A flush or compaction that failed shows only when it is asked for.
+  private func watchStorage() {
+    ticks &+= 1
+    guard ticks % 10 == 0, let fault = (storage as? RocksDBStorage)?.backgroundFault() else { return }
+    node.halt("storage failed: \(fault.path): \(fault.detail)")
   }
 
   private func closeOverdue() {
@@ -211,12 +220,18 @@ final class ShardHost: @unchecked Sendable {
     owner.loop.execute { owner.step(.request(request, from: client, deadline: wanted)) }
   }
 
+  /// A client no longer waits. Its request may run on any shard.
+  func cancel(_ client: ClientRef) {
+    step(.cancel(client))
+    for other in node.hosts where other !== self { other.loop.execute { other.step(.cancel(client)) } }
+  }
+
   /// A peer's message: a question goes to the shard of its key, an answer to the shard that asked.
   func route(_ message: PeerMessage, from peer: NodeID, _ envelope: Shard.Envelope) {
     let target: Int
     if let key = message.key, let partition = shard.view.partition(of: key) {
       target = partition.shard(of: identity.shards)
-    } else if message == .ping || message == .pong {
+    } else if message.isHeartbeat {
       target = index
     } else {
       target = OperationID(raw: envelope.operation).shard
@@ -346,10 +361,13 @@ final class ShardHost: @unchecked Sendable {
 extension ShardHost: TurnObserver {
   /// The peers' frames are out; now the log gets what was gathered.
   func onTurnEnd() {
-    storage?.endTurn(results: &results)
-    if results.isEmpty { return }
-    stepResults()
-    carryOut()
+    guard let storage else { return }
+    repeat {
+      storage.endTurn(results: &results)
+      if results.isEmpty { return }
+      stepResults()
+      carryOut()
+    } while true
   }
 }
 

@@ -93,6 +93,9 @@ public final class NodeStore {
   /// Where the database of a shard lies.
   public func shardDirectory(_ shard: Int) -> String { "\(directory)/shard-\(shard)" }
 
+  /// Whether a shard's directory holds a database, whatever its state.
+  public static func holdsDatabase(_ directory: String) -> Bool { FileSystem.exists(directory + "/CURRENT") }
+
   /// The node's state as it was last saved.
   public func load() throws(NodeStoreError) -> NodeState {
     let path = directory + "/" + NodeStore.stateName

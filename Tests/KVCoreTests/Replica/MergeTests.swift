@@ -7,7 +7,7 @@ struct MergeTests {
   private static let actor = Actor(node: NodeID(1), epoch: 1)
 
   private func mint(
-    _ counter: UInt64, _ basis: Mint.Basis = .overwrite(beside: nil), stamp: UInt64 = 10, bytes: Int = 1
+    _ counter: UInt64, _ basis: Mint.Basis = .overwrite, stamp: UInt64 = 10, bytes: Int = 1
   ) -> Change {
     let value = [UInt8](repeating: 7, count: bytes)
     return .mint(

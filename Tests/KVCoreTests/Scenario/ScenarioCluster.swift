@@ -123,7 +123,7 @@ struct ScenarioCluster {
   var answered: [UInt64: ClientResponse] = [:]
 
   private mutating func send(_ message: PeerMessage, _ envelope: Shard.Envelope, from: Int, to node: NodeID) {
-    if message == .ping || message == .pong {
+    if message.isHeartbeat {
       let peer = Int(node.value) - 1
       if links.contains([from, peer]), nodes[peer].isRunning, !nodes[peer].isPaused {
         input(.message(message, from: NodeID(UInt64(from + 1)), envelope), at: peer)

@@ -96,8 +96,8 @@ enum FixtureValues {
           now: Now(instant: Instant(nanoseconds: 5_000_000), wall: WallTime(milliseconds: 6)), agent: "kvnode 0.1.0"))
     case .refused: .refusal(Refusal(.otherNode, "its data directory was replaced"))
     case .goAway, .cancel: .nothing
-    case .ping: .peer(.ping)
-    case .pong: .peer(.pong)
+    case .ping: .peer(.ping(clockMs: 7))
+    case .pong: .peer(.pong(clockMs: 8))
     case .get: .request(.get(try key(), .quorum))
     case .put: .request(.write(try write(.put(value, checksum: Checksum.of(value)))))
     case .delete: .request(.write(try write(.delete)))

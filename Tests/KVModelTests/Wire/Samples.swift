@@ -67,8 +67,8 @@ extension PRNG {
     case .welcome: .welcome(welcome())
     case .refused: .refusal(refusal())
     case .goAway, .cancel: .nothing
-    case .ping: .peer(.ping)
-    case .pong: .peer(.pong)
+    case .ping: .peer(.ping(clockMs: number()))
+    case .pong: .peer(.pong(clockMs: number()))
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
     case .value, .written, .failed, .explained, .described, .layout, .done, .reserved: .response(response(type))
     case .replicaRead: .peer(.replicaRead(key(), inlineBytesMax: UInt32(truncatingIfNeeded: number())))

@@ -30,7 +30,7 @@ struct StorageBench {
   private static func change(_ counter: Int) -> Change {
     .mint(
       Mint(
-        dot: dot(UInt64(counter)), basis: .overwrite(beside: nil), stamp: stamp(UInt64(1_000_000_000 + counter)),
+        dot: dot(UInt64(counter)), basis: .overwrite, stamp: stamp(UInt64(1_000_000_000 + counter)),
         stampCeiling: Stamp(bits: .max), requestID: RequestID(client: 9, sequence: UInt64(counter)), expiry: nil,
         checksum: checksum, content: .value(value)))
   }

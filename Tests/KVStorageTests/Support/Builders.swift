@@ -13,7 +13,7 @@ func stamp(_ milliseconds: UInt64) -> Stamp { Stamp(WallTime(milliseconds: milli
 
 /// A write without a context, of `counter`'s dot, at `counter` milliseconds.
 func mint(
-  _ counter: UInt64, _ text: String?, basis: Mint.Basis = .overwrite(beside: nil), at milliseconds: UInt64? = nil,
+  _ counter: UInt64, _ text: String?, basis: Mint.Basis = .overwrite, at milliseconds: UInt64? = nil,
   ceiling: Stamp = Stamp(bits: .max), expiry: WallTime? = nil, actor: Actor = testActor
 ) -> Change {
   let bytes = text.map { Array($0.utf8) }
