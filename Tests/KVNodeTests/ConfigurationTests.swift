@@ -1,6 +1,7 @@
 import KVModel
 import KVServer
 import KVStorage
+import Logging
 import Testing
 
 @testable import kvnode
