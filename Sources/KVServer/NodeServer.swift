@@ -172,6 +172,11 @@ public final class NodeServer: @unchecked Sendable {
       if isIdle { return }
       try? await Task.sleep(for: .milliseconds(20))
     }
+    for host in hosts {
+      let left = await host.loop.run { host.underWay }
+      logger.warning(
+        "the time to drain is over", metadata: ["shard": "\(host.index)", "under_way": "\(left)"])
+    }
   }
 
   /// The node must not go on.

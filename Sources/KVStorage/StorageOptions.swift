@@ -23,6 +23,11 @@ public struct StorageOptions: Sendable {
   public var backgroundJobs = 2
   /// Bits of the Bloom filter a key: 10 give one needless block read in a hundred.
   public var filterBits = 10.0
+  /// Keep indexes and filters of table files in parts in the block cache, instead of whole beside it.
+  ///
+  /// Whole they take about 1 % of the data in memory, and a read from the cache 3.4 µs instead of 5.4. Turn it on
+  /// where the data of a shard exceed its memory a hundred times. Files of both kinds can be read either way.
+  public var partitionsIndexes = false
   /// Block of a table file: the unit of disk reads and of the cache. 4 KiB hold three or four records of 1 KiB.
   public var blockBytes = 4 << 10
   /// LZ4 costs less than the bytes that it saves; ZSTD in the last level, which holds nine tenths of the data.

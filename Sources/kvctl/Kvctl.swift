@@ -27,7 +27,7 @@ enum Program {
   static func main() async {
     // A reader that goes away is told by write(2), not by a signal.
     signal(SIGPIPE, SIG_IGN)
-    let work = Task { await perform(Array(CommandLine.arguments.dropFirst())) }
+    let work = Task { await perform(LeadingOptions.moved(Array(CommandLine.arguments.dropFirst()))) }
     let (interrupt, source) = Interrupt.watch { work.cancel() }
     let status = await work.value
     source.cancel()

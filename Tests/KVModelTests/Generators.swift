@@ -67,7 +67,8 @@ extension PRNG {
   mutating func encodedRecord() -> EncodedRecord { EncodedRecord(record()) }
 
   mutating func token() -> ContextToken {
-    ContextToken(cluster: ClusterID(number()), key: key(), vector: vector(), stamp: Stamp(bits: number()),
+    ContextToken(
+      cluster: ClusterID(number()), key: key(), vector: vector(), stamp: Stamp(bits: number()),
       secret: Generators.secret)
   }
 

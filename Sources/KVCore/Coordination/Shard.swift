@@ -57,9 +57,15 @@ public struct Shard: Sendable {
   }
 
   /// Operations under way, of every kind.
-  public var inFlight: Int {
-    reads.count + writes.count + forwards.count + explains.count + retries.count + replicaReads.count
-      + replicaWrites.count + requestChecks.count
+  public var inFlight: Int { inFlightByKind.reduce(0) { $0 + $1.count } }
+
+  /// Operations under way, by kind.
+  public var inFlightByKind: [(kind: String, count: Int)] {
+    [
+      ("read", reads.count), ("write", writes.count), ("forward", forwards.count), ("explain", explains.count),
+      ("retry", retries.count), ("replica_read", replicaReads.count), ("replica_write", replicaWrites.count),
+      ("request_check", requestChecks.count),
+    ]
   }
 
   /// Turns an input into effects. Same state, same input, same `now`: same effects, byte for byte.
@@ -150,7 +156,10 @@ public struct Shard: Sendable {
 
   private mutating func onLinkChanged(_ peer: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
     reachability.onLink(peer, isUp: isUp, at: now.instant)
-    guard !isUp else { return }
+    if isUp {
+      for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
+      return
+    }
     for id in reads.ids { onOwnerLost(peer, ofRead: id, now, &effects) }
     for id in writes.ids { onOwnerLost(peer, ofWrite: id, now, &effects) }
     for id in retries.ids { onOwnerLost(peer, ofRetry: id, now, &effects) }

@@ -28,9 +28,9 @@ struct WriteOperation: Sendable {
   var round = 1
   /// The absolute expiry, fixed once for both rounds.
   let expiry: WallTime?
+  /// The version of this round, and the join that is sent to the other owners.
   var minted: Version?
-  /// The history of the join that was sent.
-  var context = VersionVector()
+  var merged: Merged?
   var acknowledged = OwnerMask()
   var failed = OwnerMask()
   /// What owners hold that the first round did not cover.

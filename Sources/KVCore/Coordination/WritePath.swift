@@ -89,18 +89,33 @@ extension Shard {
     clock.observe(minted.stamp)
     writes[id]?.phase = .replicating
     writes[id]?.minted = minted
-    writes[id]?.context = merged.context
-    let message = PeerMessage.replicaWrite(
-      ReplicaWrite(key: operation.write.key, purpose: .write(minted: minted.dot), record: merged.record))
-    let envelope = Envelope(operation: id.raw, deadline: operation.request.deadline)
+    writes[id]?.merged = merged
     for (place, node) in operation.owners.nodes.enumerated() where node != identity.node {
       if reachability.isLinked(node) {
-        send(message, to: node, envelope, now, &effects)
+        sendRecord(of: id, to: node, now, &effects)
       } else {
         writes[id]?.failed.insert(place)
       }
     }
     settleWrite(id, now, &effects)
+  }
+
+  private mutating func sendRecord(of id: OperationID, to node: NodeID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id], let minted = operation.minted, let merged = operation.merged else { return }
+    let write = ReplicaWrite(
+      key: operation.write.key, purpose: .write(minted: minted.dot), record: merged.record)
+    send(
+      .replicaWrite(write), to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now,
+      &effects)
+  }
+
+  /// An owner came back while the write is under way: it gets the record after all.
+  mutating func onOwnerFound(_ peer: NodeID, ofWrite id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id], operation.phase == .replicating,
+      let place = operation.owners.place(of: peer), operation.failed.contains(place)
+    else { return }
+    writes[id]?.failed.remove(place)
+    sendRecord(of: id, to: peer, now, &effects)
   }
 
   // MARK: Acknowledgements
@@ -188,11 +203,11 @@ extension Shard {
   }
 
   private mutating func finishWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes.remove(id), let minted = operation.minted else {
+    guard let operation = writes.remove(id), let minted = operation.minted, let merged = operation.merged else {
       return invariant(false, "a write ends before it was minted")
     }
     let token = ContextToken(
-      cluster: cluster, key: operation.write.key, vector: operation.context, stamp: minted.stamp,
+      cluster: cluster, key: operation.write.key, vector: merged.context, stamp: minted.stamp,
       secret: view.secret)
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)

@@ -199,7 +199,7 @@ public struct Control: Sendable {
     _ node: NodeID, _ refusal: Refusal, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
-    guard refusal.reason == .otherNode || refusal.reason == .notMember else { return }
+    guard refusal.reason == .otherNode else { return }
     if peers[index].health == .replaced { return }
     peers[index].health = .replaced
     peers[index].since = now.instant

@@ -37,7 +37,8 @@ public enum LayoutFault: Error, Equatable, Sendable, CustomStringConvertible {
       faults.append(.quorum("\(name) is \(count); it must be 1 to \(settings.replication)"))
     }
     if !Limits.partitionBits.contains(settings.partitionBits) {
-      faults.append(.settings("partitions must be 2^\(Limits.partitionBits.lowerBound) to 2^\(Limits.partitionBits.upperBound)"))
+      faults.append(
+        .settings("partitions must be 2^\(Limits.partitionBits.lowerBound) to 2^\(Limits.partitionBits.upperBound)"))
     }
     return faults
   }

@@ -57,6 +57,9 @@ public struct Key: Hashable, Sendable {
 
   private var partitionKeyCount: Int { Int(bytes[10]) << 8 | Int(bytes[11]) }
 
+  /// All bytes at once; the array's own way goes byte by byte.
+  public func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
+
   /// 64 bits over the whole key, seeded: what binds a context to its key.
   public func fingerprint(seed: UInt64) -> UInt64 { Checksum.of(bytes, seed: seed) }
 }

@@ -147,7 +147,8 @@ public enum ClientRequest: Hashable, Sendable {
       let layout = try Layout(from: &reader)
       self = .formCluster(layout, try ClusterSecret(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
-      .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
+      .forwardedReply,
       .requestCheck, .requestCheckReply:
       throw .unknownTag(type.rawValue)
     }

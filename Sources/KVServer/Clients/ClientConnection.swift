@@ -153,7 +153,9 @@ final class ClientConnection: ConnectionHandler {
 
   /// The node is stopping: what is under way is finished, new requests go elsewhere.
   func goAway() {
-    if phase == .open { send(.goAway, requestID: 0) { Refusal(.shuttingDown, "the node is stopping").encode(into: &$0) } }
+    if phase == .open {
+      send(.goAway, requestID: 0) { Refusal(.shuttingDown, "the node is stopping").encode(into: &$0) }
+    }
   }
 
   private func send(_ type: FrameType, requestID: UInt64, body: (inout [UInt8]) -> Void) {

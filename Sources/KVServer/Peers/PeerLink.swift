@@ -26,6 +26,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   /// What is added to this node's monotonic milliseconds to get the peer's.
   private var clockOffsetMs: Int64 = 0
   private var greetedAtMs: UInt64 = 0
+  private(set) var establishedAt = Instant(nanoseconds: 0)
 
   /// A link that this node dials, or that somebody dialled to it; `attach` follows.
   init(_ side: Side, host: ShardHost) {
@@ -37,6 +38,9 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   func attach(_ connection: Connection) { self.connection = connection }
 
   var isUp: Bool { phase == .up }
+
+  /// By this node, not by the peer.
+  var isDialled: Bool { side != .acceptor }
 
   // MARK: Handshake
 
@@ -92,6 +96,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private func establish(_ node: NodeID) {
     peer = node
     phase = .up
+    establishedAt = host.now.instant
     host.links.onEstablished(self, node)
   }
 

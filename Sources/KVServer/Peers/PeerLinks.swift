@@ -4,9 +4,9 @@ import KVNet
 
 /// A host's links: one to each peer, kept up. Confined to the host's loop.
 ///
-/// Of two nodes the one with the lower id dials; the other one does so only when nobody has dialled it for three
-/// seconds (the lower one may not know that it should: its data directory may be new). Whichever link was established
-/// last is the one in use.
+/// Of two nodes the one with the lower id dials. The other one does so when it starts, since the lower one may be
+/// waiting for its next attempt, and when nobody has dialled it for three seconds (the lower one's data directory may be
+/// new). Whichever link was established last is the one in use; of two that cross, the one dialled by the lower id.
 final class PeerLinks {
   private struct Peer {
     var member: Member
@@ -33,10 +33,11 @@ final class PeerLinks {
 
   /// Keeps links to exactly these peers.
   func adopt(_ members: [Member]) {
+    let isFirst = peers.isEmpty
     let gone = peers.filter { peer in !members.contains { $0.id == peer.member.id } }
     peers = members.sorted { $0.id < $1.id }.map { member in
       guard var peer = peers.first(where: { $0.member.id == member.id }) else {
-        return Peer(member: member, dialAt: firstDial(member))
+        return Peer(member: member, dialAt: isFirst ? host.now.instant : firstDial(member))
       }
       peer.member = member
       return peer
@@ -111,15 +112,23 @@ final class PeerLinks {
   func onEstablished(_ link: PeerLink, _ node: NodeID) {
     greeting.removeAll { $0.link === link }
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return link.close() }
-    let old = peers[index].link
-    peers[index].link = link
     peers[index].backoff.reset()
     if peers[index].dialling === link { peers[index].dialling = nil }
-    if let old {
+    if let old = peers[index].link {
+      if hasCrossed(old, link, node) { return link.close() }
+      peers[index].link = nil
       old.close()
       host.onLinkChanged(node, isUp: false)
     }
+    peers[index].link = link
     host.onLinkChanged(node, isUp: true)
+  }
+
+  /// Whether both sides dialled at the same time and the older link is the one that both keep.
+  private func hasCrossed(_ old: PeerLink, _ new: PeerLink, _ node: NodeID) -> Bool {
+    let isFresh = host.now.instant.since(old.establishedAt) < PeerLinks.patience
+    let isMineToDial = host.identity.node < node
+    return isFresh && old.isDialled != new.isDialled && old.isDialled == isMineToDial
   }
 
   func onRefused(_ link: PeerLink, _ refusal: Refusal) {

@@ -78,6 +78,11 @@ final class ShardHost: @unchecked Sendable {
 
   var isIdle: Bool { shard.inFlight == 0 }
 
+  /// What is under way, for the log.
+  var underWay: String {
+    shard.inFlightByKind.filter { $0.count > 0 }.map { "\($0.kind)=\($0.count)" }.joined(separator: " ")
+  }
+
   /// Last call on the loop: hangs up on everyone and lets the storage go.
   func shutDown() -> (any ShardStorage)? {
     links.closeAll()

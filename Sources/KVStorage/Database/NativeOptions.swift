@@ -77,18 +77,20 @@ struct NativeOptions {
     rocksdb_block_based_options_set_format_version(table, 5)
     // The table takes the filter over.
     rocksdb_block_based_options_set_filter_policy(table, rocksdb_filterpolicy_create_bloom_full(options.filterBits))
-    // Indexes and filters in parts, so that a large file does not need all of its own in memory; their tops are pinned.
-    let twoLevels = Int32(rocksdb_block_based_table_index_type_two_level_index_search)
-    rocksdb_block_based_options_set_index_type(table, twoLevels)
-    rocksdb_block_based_options_set_partition_filters(table, 1)
-    rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1)
-    rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1)
-    rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1)
-    rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1)
     // A hash inside each block saves the binary search of a point read.
     let hashed = Int32(rocksdb_block_based_table_data_block_index_type_binary_search_and_hash)
     rocksdb_block_based_options_set_data_block_index_type(table, hashed)
     rocksdb_block_based_options_set_data_block_hash_ratio(table, 0.75)
+    if options.partitionsIndexes {
+      // Indexes and filters in parts, so that a large file does not need all of its own in memory; their tops are pinned.
+      let twoLevels = Int32(rocksdb_block_based_table_index_type_two_level_index_search)
+      rocksdb_block_based_options_set_index_type(table, twoLevels)
+      rocksdb_block_based_options_set_partition_filters(table, 1)
+      rocksdb_block_based_options_set_cache_index_and_filter_blocks(table, 1)
+      rocksdb_block_based_options_set_cache_index_and_filter_blocks_with_high_priority(table, 1)
+      rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(table, 1)
+      rocksdb_block_based_options_set_pin_top_level_index_and_filter(table, 1)
+    }
     return table
   }
 
@@ -106,7 +108,11 @@ struct NativeOptions {
       // A filter over the memtable: most keys that a merge looks up are not in it.
       rocksdb_options_set_memtable_prefix_bloom_size_ratio(result, 0.02)
       rocksdb_options_set_memtable_whole_key_filtering(result, 1)
-    case .unused, .hints, .expiry, .merkle, .meta:
+    case .merkle:
+      rocksdb_options_set_write_buffer_size(result, min(options.writeBufferBytes, 8 << 20))
+      // Every write adds a leaf, and only an open reads them: append, and sort once at the flush.
+      rocksdb_options_set_memtable_vector_rep(result)
+    case .unused, .hints, .expiry, .meta:
       rocksdb_options_set_write_buffer_size(result, min(options.writeBufferBytes, 8 << 20))
     }
     return result

@@ -136,7 +136,8 @@ struct ScenarioCluster {
       decoded == message
     else { fatalError("\(message) does not survive its codec") }
     flightCount += 1
-    let flight = Flight(name: "m\(flightCount)", from: from, to: Int(node.value) - 1, envelope: envelope, message: decoded)
+    let flight = Flight(
+      name: "m\(flightCount)", from: from, to: Int(node.value) - 1, envelope: envelope, message: decoded)
     flights.append(flight)
     lines.append("\(flight.name) n\(from + 1)→n\(node.value) \(Describe.message(message))")
   }

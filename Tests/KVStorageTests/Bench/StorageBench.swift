@@ -69,7 +69,9 @@ struct StorageBench {
 
   @Test(arguments: [32, 128]) func `put without sync`(batch: Int) {
     let directory = TemporaryDirectory()
-    let store = Self.open(directory, .os, DispatchSemaphore(value: 0))
+    defer { withExtendedLifetime(directory) {} }
+    let wakeups = DispatchSemaphore(value: 0)
+    let store = Self.open(directory, .os, wakeups)
     for round in ["insert", "overwrite"] {
       Self.measure("put os, batches of \(batch), \(round)", operations: Self.count) {
         var results: [StorageCompletion] = []
@@ -77,17 +79,24 @@ struct StorageBench {
         for (index, key) in Self.keys.enumerated() {
           store.submit(.merge(key, Self.change(offset + index)), id: StorageID(raw: 1), results: &results)
           if index % batch == batch - 1 {
+            store.collect(results: &results)
             store.endTurn(results: &results)
             results.removeAll(keepingCapacity: true)
           }
         }
+        while !store.lanes.isEmpty {
+          wakeups.wait()
+          store.collect(results: &results)
+        }
         store.endTurn(results: &results)
       }
+      print("BENCH   ", store.metrics.servedFromDisk, "of", store.metrics.servedFromMemory, "from the disk")
     }
   }
 
   @Test(arguments: [(32, 1), (32, 2), (128, 1), (128, 2)]) func `put synced`(batch: Int, inFlight: Int) {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let wakeups = DispatchSemaphore(value: 0)
     let store = Self.open(directory, .sync, wakeups)
     let count = 100_000
@@ -106,7 +115,9 @@ struct StorageBench {
         results.removeAll(keepingCapacity: true)
         wakeups.wait()
         store.collect(results: &results)
+        store.endTurn(results: &results)
         synced += results.count { $0.result == .synced }
+        if let fault = store.fault { fatalError("\(fault)") }
       }
     }
     print(
@@ -116,6 +127,7 @@ struct StorageBench {
 
   @Test func `get from memory`() {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = Self.open(directory, .os, DispatchSemaphore(value: 0))
     var results: [StorageCompletion] = []
     for (index, key) in Self.keys.enumerated() {

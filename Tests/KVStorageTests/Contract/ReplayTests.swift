@@ -67,6 +67,7 @@ import Testing
     var random = PRNG(seed: seed)
     var operations = RandomOperations(random: random.fork())
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = StoreUnderTest(in: directory)
     for _ in 0..<8 {
       var acknowledged: [StorageID] = []

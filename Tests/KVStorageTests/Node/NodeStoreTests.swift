@@ -15,6 +15,7 @@ import Testing
 
   @Test func `is missing at first and comes back as it was saved`() throws {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let path = directory.path + "/a/b"
     let store = try NodeStore(directory: path)
     #expect(
@@ -30,6 +31,7 @@ import Testing
 
   @Test func `missing beside data it is lost, not new`() throws {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = try NodeStore(directory: directory.path)
     try FileSystem.makeDirectory(store.shardDirectory(0))
     let failure = Self.failure { () throws(NodeStoreError) in _ = try store.load() }
@@ -38,6 +40,7 @@ import Testing
 
   @Test func `damage names the file, and a newer format is told from it`() throws {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = try NodeStore(directory: directory.path)
     try store.save(NodeState(id: NodeID(5), shards: 2))
     let path = directory.path + "/node.state"
@@ -63,6 +66,7 @@ import Testing
 
   @Test func `a directory in use names the process`() throws {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = try NodeStore(directory: directory.path)
     let failure = Self.failure { () throws(NodeStoreError) in _ = try NodeStore(directory: directory.path) }
     #expect(failure == .inUse(directory: directory.path, process: getpid()))
@@ -72,6 +76,7 @@ import Testing
 
   @Test func `a crash while saving leaves the old state`() throws {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let store = try NodeStore(directory: directory.path)
     let state = NodeState(id: NodeID(5), shards: 2)
     try store.save(state)
@@ -83,6 +88,7 @@ import Testing
 
   @Test func `a file in place of the directory is refused`() {
     let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
     let path = directory.path + "/data"
     TemporaryDirectory.overwrite(path, [1])
     #expect(

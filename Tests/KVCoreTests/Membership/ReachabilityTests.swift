@@ -1,0 +1,52 @@
+import KVModel
+import Testing
+
+@testable import KVCore
+
+struct ReachabilityTests {
+  private let start = Instant(nanoseconds: 5_000_000_000)
+  private let peer = NodeID(2)
+
+  private func linked() -> Reachability {
+    var reachability = Reachability()
+    reachability.adopt([peer, NodeID(3)])
+    reachability.onLink(peer, isUp: true, at: start)
+    return reachability
+  }
+
+  @Test func `a peer is away until its link is up, and again when it is lost`() {
+    var reachability = linked()
+    #expect(reachability.standing(of: peer, at: start) == .near)
+    #expect(reachability.standing(of: NodeID(3), at: start) == .away)
+    #expect(reachability.standing(of: NodeID(4), at: start) == .away)
+    reachability.onLink(peer, isUp: false, at: start)
+    #expect(reachability.standing(of: peer, at: start) == .away)
+  }
+
+  @Test func `a peer that was asked and says nothing for half a second is slow, until anything is heard`() {
+    var reachability = linked()
+    reachability.onAsked(peer, at: start)
+    let late = start.advanced(by: Reachability.slowAfter)
+    #expect(reachability.standing(of: peer, at: start.advanced(by: .milliseconds(499))) == .near)
+    #expect(reachability.standing(of: peer, at: late) == .slow)
+    reachability.onHeard(peer, isAnswer: false, at: late)
+    #expect(reachability.standing(of: peer, at: late) == .near)
+    // Its question is still open, so the silence counts anew.
+    #expect(reachability.standing(of: peer, at: late.advanced(by: Reachability.slowAfter)) == .slow)
+  }
+
+  @Test func `a peer that answers everything is never slow`() {
+    var reachability = linked()
+    for _ in 0..<3 { reachability.onAsked(peer, at: start) }
+    #expect(reachability.outstanding(peer) == 3)
+    for _ in 0..<5 { reachability.onHeard(peer, isAnswer: true, at: start) }
+    #expect(reachability.outstanding(peer) == 0)
+    #expect(reachability.standing(of: peer, at: start.advanced(by: .seconds(60))) == .near)
+  }
+
+  @Test func `quiet peers with a link are to be pinged`() {
+    let reachability = linked()
+    #expect(reachability.quiet(for: .milliseconds(250), at: start.advanced(by: .milliseconds(249))) == [])
+    #expect(reachability.quiet(for: .milliseconds(250), at: start.advanced(by: .milliseconds(250))) == [peer])
+  }
+}

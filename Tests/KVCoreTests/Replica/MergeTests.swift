@@ -1,0 +1,121 @@
+import KVModel
+import Testing
+
+@testable import KVCore
+
+struct MergeTests {
+  private static let actor = Actor(node: NodeID(1), epoch: 1)
+
+  private func mint(
+    _ counter: UInt64, _ basis: Mint.Basis = .overwrite(beside: nil), stamp: UInt64 = 10, bytes: Int = 1
+  ) -> Change {
+    let value = [UInt8](repeating: 7, count: bytes)
+    return .mint(
+      Mint(
+        dot: Dot(actor: Self.actor, counter: counter), basis: basis, stamp: Stamp(bits: stamp << 16),
+        stampCeiling: Stamp(bits: 1_000 << 16), requestID: RequestID(client: 1, sequence: counter), expiry: nil,
+        checksum: Checksum.of(value), content: .value(value)))
+  }
+
+  private func record(_ changes: Change...) throws -> Record {
+    var record = Record()
+    for change in changes { record = try Merge.apply(change, to: record).get().record }
+    return record
+  }
+
+  private func code(_ change: Change, _ record: Record) -> Failure.Code? {
+    if case .failure(let failure) = Merge.apply(change, to: record) { failure.code } else { nil }
+  }
+
+  @Test func `an overwrite supersedes what is here, and its stamp exceeds theirs`() throws {
+    let old = try record(mint(1, stamp: 20))
+    let outcome = try Merge.apply(mint(2, stamp: 10), to: old).get()
+    #expect(outcome.record.versions.map(\.dot.counter) == [2])
+    #expect(outcome.minted.map { $0.stamp > old.highestStamp } == true)
+    #expect(outcome.changed && outcome.beside == nil)
+  }
+
+  @Test func `an overwrite supersedes what other owners reported`() throws {
+    let other = Actor(node: NodeID(2), epoch: 1)
+    let beside = Beside(history: VersionVector([.init(actor: other, counter: 5)]), stamp: Stamp(bits: 30 << 16))
+    let outcome = try Merge.apply(mint(1, .overwrite(beside: beside)), to: Record()).get()
+    #expect(outcome.record.context.covers(Dot(actor: other, counter: 5)))
+    #expect(outcome.minted.map { $0.stamp > beside.stamp } == true)
+  }
+
+  @Test func `no stamp is minted above the ceiling, whatever is superseded`() throws {
+    let ahead = try record(mint(1, stamp: 50_000))
+    let outcome = try Merge.apply(mint(2, stamp: 10), to: ahead).get()
+    #expect(outcome.minted?.stamp == Stamp(bits: 1_000 << 16))
+  }
+
+  @Test func `a context supersedes exactly what was read`() throws {
+    let first = try record(mint(1))
+    let read = first.context
+    let sibling = try Merge.apply(mint(2, .context(VersionVector())), to: first).get().record
+    #expect(sibling.versions.count == 2)
+    let third = try Merge.apply(mint(3, .context(read)), to: sibling).get().record
+    #expect(third.versions.map(\.dot.counter) == [2, 3])
+  }
+
+  @Test func `a context that claims the dot to be minted is refused, not trapped on`() throws {
+    let forged = VersionVector([.init(actor: Self.actor, counter: .max)])
+    #expect(code(mint(1, .context(forged)), Record()) == .invalidContext)
+    #expect(code(mint(1), try record(mint(1))) == .invalidContext)
+  }
+
+  @Test func `a sibling too many is refused; a write that leaves fewer is welcome`() throws {
+    var full = Record()
+    for counter in 1...UInt64(Limits.siblingsMax) {
+      full = try Merge.apply(mint(counter, .context(VersionVector())), to: full).get().record
+    }
+    #expect(code(mint(1_000, .context(VersionVector())), full) == .tooManySiblings)
+    // More than are allowed came together from several coordinators.
+    let others = (1...10 as ClosedRange<UInt64>).map { index in
+      let dot = Dot(actor: Actor(node: NodeID(index + 1), epoch: 1), counter: 1)
+      return Version(
+        dot: dot, stamp: .zero, requestID: RequestID(client: 2, sequence: index), checksum: 0, content: .tombstone)
+    }
+    let over = full.joined(Record(context: VersionVector(), versions: others))
+    let some = VersionVector([.init(actor: Self.actor, counter: 20)])
+    #expect(code(mint(1_000, .context(some)), over) == nil)
+    #expect(code(mint(1_000), over) == nil)
+  }
+
+  @Test func `a join beyond the format's bounds is refused, so that what is stored can be read again`() {
+    func record(_ nodes: Range<UInt64>) -> Record {
+      Record(
+        context: VersionVector(nodes.map { .init(actor: Actor(node: NodeID($0), epoch: 1), counter: 1) }), versions: [])
+    }
+    let half = UInt64(Limits.contextEntriesMax / 2)
+    #expect(code(.join(record(0..<half)), record(half..<2 * half)) == nil)
+    #expect(code(.join(record(0..<half)), record(half..<2 * half + 1)) == .tooManySiblings)
+  }
+
+  @Test func `what an owner holds beside a write is named`() throws {
+    let mine = try record(mint(1))
+    let dot = Dot(actor: Actor(node: NodeID(2), epoch: 1), counter: 1)
+    let incoming = Record(
+      context: VersionVector(),
+      versions: [
+        Version(
+          dot: dot, stamp: Stamp(bits: 1), requestID: RequestID(client: 1, sequence: 1), checksum: 0,
+          content: .tombstone)
+      ])
+    let outcome = try Merge.apply(.join(incoming), to: mine).get()
+    #expect(outcome.beside?.history == outcome.record.context)
+    let again = try Merge.apply(.join(mine), to: outcome.record).get()
+    #expect(!again.changed)
+  }
+
+  @Test func `a request id is remembered when its version is replaced within a minute, and not later`() throws {
+    let key = try Key([1])
+    let old = try record(mint(1, stamp: 1_000))
+    let soon = try Merge.apply(mint(2, stamp: 50_000), to: old).get().record
+    let delta = RecordDelta(of: key, from: old, to: soon, seed: 1)
+    #expect(delta.requestsReplaced.map(\.id.sequence) == [1])
+    #expect(delta.requestsReplaced.first?.until == WallTime(milliseconds: 1_000 + RequestMemory.spanMs))
+    let late = try Merge.apply(mint(2, stamp: 61_000), to: old).get().record
+    #expect(RecordDelta(of: key, from: old, to: late, seed: 1).requestsReplaced.isEmpty)
+  }
+}
