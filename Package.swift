@@ -24,8 +24,6 @@ let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
-let flyingFox: Target.Dependency = .product(name: "FlyingFox", package: "FlyingFox")
-let flyingSocks: Target.Dependency = .product(name: "FlyingSocks", package: "FlyingFox")
 
 let package = Package(
   name: "RingKV",
@@ -40,7 +38,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
-    .package(url: "https://github.com/swhitty/FlyingFox", from: "0.27.1"),
   ],
   targets: [
     // System libraries (header-only or installed by Scripts/setup.sh).
@@ -55,7 +52,7 @@ let package = Package(
     // Shells.
     swift("KVNet", ["CLinux"]),
     swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
-    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging, flyingFox, flyingSocks]),
+    swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging]),
     swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
     // Programs.
     executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),

@@ -6,10 +6,12 @@ import Testing
 @testable import KVServer
 
 @Suite struct AdminServerTests {
-  private func server(_ readiness: Readiness = .ready) -> AdminServer {
+  private func server(
+    _ readiness: Readiness = .ready, port: UInt16 = 0, connectionNs: UInt64 = AdminServer.connectionNs
+  ) -> AdminServer {
     AdminServer(
-      listen: Address(host: "127.0.0.1", port: 0), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-      metrics: { NodeMetrics(name: "n1", zone: "a") }, readiness: { readiness })
+      listen: Address(host: "127.0.0.1", port: port), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+      connectionNs: connectionNs, { NodeMetrics(name: "n1", zone: "a") }, { readiness })
   }
 
   /// Sends `request` and reads until the server closes.
@@ -36,24 +38,60 @@ import Testing
     await admin.stop()
   }
 
-  @Test func `bad clients get nothing, and the next one is served`() async throws {
+  @Test(arguments: [
+    ("\r\n\r\n", "400"), ("GET\r\n\r\n", "400"), ("\u{0}\u{1}\u{2}\n\n", "400"), ("GET /healthz\r\n\r\n", "400"),
+    ("GET http://x/ HTTP/1.1\r\n\r\n", "400"), ("PUT /metrics HTTP/1.1\n\n", "405"),
+    ("POST /healthz HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\nhalf a body", "405"),
+  ])
+  func `a malformed request is answered and ended`(request: String, status: String) async throws {
     let admin = server()
     let port = try await admin.start()
-    for bad in ["\r\n\r\n", "GET\r\n\r\n", "\u{0}\u{1}\u{2}\n\n", "POST /x HTTP/1.1\r\nContent-Length: -5\r\n\r\n"] {
-      #expect(await ask(port, bad).isEmpty)
+    #expect(await ask(port, request).hasPrefix("HTTP/1.1 \(status) "))
+    #expect(await ask(port, "GET /readyz HTTP/1.1\r\n\r\n").hasSuffix("\r\n\r\nready\n"))
+    await admin.stop()
+  }
+
+  @Test func `half a request that ends is closed without a word`() async throws {
+    let admin = server()
+    let port = try await admin.start()
+    #expect(await ask(port, "GET /healthz HTTP/1.1\r\nHost: x\r\n").isEmpty)
+    await admin.stop()
+  }
+
+  @Test func `a header of 9 KiB is refused, and one of 20 MiB is not kept`() async throws {
+    let admin = server()
+    let port = try await admin.start()
+    let large = "GET /healthz HTTP/1.1\r\nX: " + String(repeating: "x", count: 9 << 10)
+    #expect(await ask(port, large).hasPrefix("HTTP/1.1 431 "))
+    _ = await ask(port, large + String(repeating: "x", count: 20 << 20))
+    #expect(await ask(port, "GET /healthz HTTP/1.1\r\n\r\n").hasPrefix("HTTP/1.1 200 "))
+    await admin.stop()
+  }
+
+  @Test func `silent clients are cut off, and while there are too many a further one is turned away`() async throws {
+    let admin = server(connectionNs: 200_000_000)
+    let port = try await admin.start()
+    let silent = (0..<AdminServer.connectionsMax).map { _ in connected(port) }
+    #expect(await ask(port, "GET /healthz HTTP/1.1\r\n\r\n").isEmpty)
+    // Each read ends when the server has cut its connection off.
+    for descriptor in silent {
+      await withCheckedContinuation { continuation in
+        onThread {
+          var byte: UInt8 = 0
+          _ = read(descriptor, &byte, 1)
+          close(descriptor)
+          continuation.resume()
+        }
+      }
     }
-    let giant = "GET /healthz HTTP/1.1\r\nX: " + String(repeating: "x", count: 1 << 20) + "\r\n\r\n"
-    #expect(await ask(port, giant).hasPrefix("HTTP/1.1 200 "))
-    #expect(await ask(port, "GET /readyz HTTP/1.1\r\n\r\n").hasSuffix("ready\n"))
+    #expect(await ask(port, "GET /healthz HTTP/1.1\r\n\r\n").hasPrefix("HTTP/1.1 200 "))
     await admin.stop()
   }
 
   @Test func `a port that is taken is told with the remedy`() async throws {
     let first = server()
     let port = try await first.start()
-    let second = AdminServer(
-      listen: Address(host: "127.0.0.1", port: port), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-      metrics: { NodeMetrics(name: "n1", zone: "a") }, readiness: { .ready })
+    let second = server(port: port)
     let error = await #expect(throws: AdminServerError.self) { try await second.start() }
     #expect(error?.description.contains("127.0.0.1:\(port)") == true)
     #expect(error?.description.contains("--admin-listen") == true)
@@ -78,19 +116,24 @@ private final class ThreadBody: Sendable {
   init(_ run: @escaping @Sendable () -> Void) { self.run = run }
 }
 
-private func exchange(_ port: UInt16, _ request: [UInt8]) -> String {
+private func connected(_ port: UInt16) -> Int32 {
   let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-  defer { close(descriptor) }
   var address = sockaddr_in()
   address.sin_family = sa_family_t(AF_INET)
   address.sin_port = port.bigEndian
   address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-  let connected = withUnsafePointer(to: &address) { pointer in
+  _ = withUnsafePointer(to: &address) { pointer in
     pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
       connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
     }
   }
-  guard connected == 0 else { return "no connection" }
+  return descriptor
+}
+
+/// Empty when the server says nothing, or resets.
+private func exchange(_ port: UInt16, _ request: [UInt8]) -> String {
+  let descriptor = connected(port)
+  defer { close(descriptor) }
   var sent = 0
   while sent < request.count {
     let count = request[sent...].withUnsafeBytes {

@@ -1,9 +1,6 @@
-import FlyingFox
-import FlyingSocks
-import Foundation
 import KVModel
+import KVNet
 import Logging
-import Synchronization
 
 /// Whether the node serves its partitions.
 public enum Readiness: Equatable, Sendable {
@@ -22,146 +19,135 @@ public struct AdminServerError: Error, Equatable, Sendable, CustomStringConverti
   }
 }
 
-/// The admin port: `/healthz` (alive), `/readyz` (serves its partitions), `/metrics` (Prometheus). GET only.
+/// The admin port: `/healthz` (alive), `/readyz` (serves its partitions), `/metrics` (Prometheus). GET only, one request
+/// a connection, on a loop of its own.
 ///
-/// Each reply ends its connection: FlyingFox cannot set TCP_NODELAY, and on a connection that is kept a reply takes 42 ms.
-/// A client has `AdminGuard.connectionLimit` for everything, and only so many may wait at once. When accepting fails (no
-/// descriptor is left, say), which ends FlyingFox's server, a new one is started.
-public final class AdminServer: Sendable {
-  private struct State {
-    var server: HTTPServer?
-    var supervisor: Task<Void, Never>?
-    var isStopped = false
+/// What a client can take is bounded: `AdminServer.connectionsMax` connections at once, for each a request of
+/// `AdminConnection.requestBytesMax` and `AdminServer.connectionNs` from its first byte to our last.
+///
+/// Why not FlyingFox: it keeps a header line of any length, waits for silent clients for ever, and ends when accepting
+/// fails. Four clients with endless headers held both threads of Swift's pool, and with them the node's own start and stop.
+public final class AdminServer: @unchecked Sendable {
+  /// A monitor or two and a person have one each; more are closed unheard.
+  static let connectionsMax = 64
+  /// A scrape takes milliseconds; a slow link to an operator some seconds.
+  static let connectionNs: UInt64 = 10_000_000_000
+  private static let tickNs: UInt64 = 1_000_000_000
+
+  /// A page and how it is told.
+  struct Page: Equatable, Sendable {
+    var status: String
+    var type = "text/plain; charset=utf-8"
+    var text: String
   }
 
   private let listen: Address
   private let logger: Logger
-  private let handler: ClosureHTTPHandler
-  private let state = Mutex(State())
+  private let connectionNs: UInt64
+  private let metrics: @Sendable () async -> NodeMetrics
+  private let readiness: @Sendable () async -> Readiness
+  // Set by `start`; from then on of the loop.
+  private var loop: EventLoop?
+  private var listener: Listener?
+  private var timers: TimerClient?
+  private var connections: [ObjectIdentifier: (connection: Connection, until: UInt64)] = [:]
 
   /// - Parameters:
   ///   - listen: a numeric address; port 0 takes a free one.
   ///   - metrics: asked at each scrape.
   ///   - readiness: asked at each `/readyz`.
-  public init(
+  public convenience init(
     listen: Address, logger: Logger, metrics: @escaping @Sendable () async -> NodeMetrics,
     readiness: @escaping @Sendable () async -> Readiness
   ) {
+    self.init(listen: listen, logger: logger, connectionNs: AdminServer.connectionNs, metrics, readiness)
+  }
+
+  init(
+    listen: Address, logger: Logger, connectionNs: UInt64, _ metrics: @escaping @Sendable () async -> NodeMetrics,
+    _ readiness: @escaping @Sendable () async -> Readiness
+  ) {
     self.listen = listen
     self.logger = logger
-    handler = ClosureHTTPHandler { request in
-      await AdminServer.response(to: request, metrics: metrics, readiness: readiness)
-    }
+    self.connectionNs = connectionNs
+    self.metrics = metrics
+    self.readiness = readiness
   }
 
   /// Returns once it listens, with the port.
   @discardableResult
   public func start() async throws(AdminServerError) -> UInt16 {
-    let server = try makeServer(port: listen.port)
-    let (outcomes, outcome) = AsyncStream<Result<UInt16, AdminServerError>>.makeStream()
-    let running = Task {
-      do { try await server.run() } catch { outcome.yield(.failure(self.failure(error))) }
-    }
-    let listening = Task {
-      do {
-        try await server.waitUntilListening(timeout: 10)
-        outcome.yield(.success(AdminServer.port(of: await server.listeningAddress)))
-      } catch {
-        outcome.yield(.failure(self.failure(error)))
-      }
-    }
-    defer { listening.cancel() }
-    for await result in outcomes {
-      let port = try result.get()
-      state.withLock { state in
-        state.server = server
-        state.supervisor = Task { await self.supervise(running, port: port) }
-      }
-      return port
-    }
-    throw AdminServerError(listen: listen, cause: "it was cancelled")
-  }
-
-  /// Closes the port, and what is being answered with it.
-  public func stop() async {
-    let (server, supervisor) = state.withLock { state in
-      state.isStopped = true
-      return (state.server, state.supervisor)
-    }
-    supervisor?.cancel()
-    await server?.stop()
-  }
-
-  private func supervise(_ first: Task<Void, Never>, port: UInt16) async {
-    await first.value
-    while !state.withLock({ $0.isStopped }) {
-      logger.warning("admin port closed: opening it again", metadata: ["listen": "\(listen)"])
-      guard (try? await Task.sleep(for: .seconds(1))) != nil, let server = try? makeServer(port: port) else { return }
-      state.withLock { $0.server = server }
-      do { try await server.run() } catch { logger.debug("admin port", metadata: ["cause": "\(failure(error).cause)"]) }
-    }
-  }
-
-  private func makeServer(port: UInt16) throws(AdminServerError) -> HTTPServer {
-    let pool = AdminGuard(HTTPServer.defaultPool())
-    do {
-      let configuration =
-        if listen.host.contains(":") {
-          HTTPServer.Configuration(
-            address: try sockaddr_in6.inet6(ip6: listen.host, port: port), timeout: 5, sharedRequestReplaySize: 4_096,
-            pool: pool, logger: .disabled)
-        } else {
-          HTTPServer.Configuration(
-            address: try sockaddr_in.inet(ip4: listen.host, port: port), timeout: 5, sharedRequestReplaySize: 4_096,
-            pool: pool, logger: .disabled)
-        }
-      return HTTPServer(config: configuration, handler: handler)
-    } catch {
+    guard let address = SocketAddress(numericHost: listen.host, port: listen.port) else {
       throw AdminServerError(listen: listen, cause: "it is no numeric address")
     }
+    do throws(SystemError) {
+      // Nobody is in a hurry here: the loop does not linger, as those of the shards do.
+      let loop = try EventLoop(label: "ringkv.admin", lingerMilliseconds: 0)
+      self.loop = loop
+      return try await loop.run { () throws(SystemError) in try self.open(address, on: loop) }
+    } catch {
+      await stop()
+      throw AdminServerError(listen: listen, cause: error.reason)
+    }
   }
 
-  private func failure(_ error: any Error) -> AdminServerError {
-    if case SocketError.failed(_, _, let message) = error { return AdminServerError(listen: listen, cause: message) }
-    return AdminServerError(listen: listen, cause: error.localizedDescription)
+  /// Closes the port and what is connected.
+  public func stop() async { await loop?.stopped() }
+
+  // MARK: On the loop
+
+  private func open(_ address: SocketAddress, on loop: EventLoop) throws(SystemError) -> UInt16 {
+    let listener = try Listener.bind(to: address, on: loop) { [unowned self] descriptor, peer in
+      onAccepted(descriptor, peer, loop)
+    }
+    self.listener = listener
+    let timers = loop.makeTimerClient(self)
+    self.timers = timers
+    loop.schedule(at: loop.now + AdminServer.tickNs, 0, for: timers)
+    return listener.boundPort
   }
 
-  private static func port(of address: Socket.Address?) -> UInt16 {
-    switch address {
-    case .ip4(_, let port), .ip6(_, let port): port
-    case .unix, nil: 0
+  private func onAccepted(_ descriptor: Int32, _ peer: SocketAddress, _ loop: EventLoop) {
+    guard connections.count < AdminServer.connectionsMax else { return Posix.discard(descriptor: descriptor) }
+    let handler = AdminConnection(server: self)
+    guard
+      let connection = try? Connection.adopt(
+        descriptor, peer: peer, on: loop, options: ConnectionOptions(), handler: handler)
+    else { return }
+    connections[ObjectIdentifier(connection)] = (connection, loop.now + connectionNs)
+  }
+
+  func onClosed(_ connection: Connection) { connections[ObjectIdentifier(connection)] = nil }
+
+  // MARK: The pages
+
+  /// What a request gets, from its method and its target.
+  func page(_ method: Substring, _ target: Substring) async -> Page {
+    let path = target.prefix { $0 != "?" }
+    guard ["/healthz", "/readyz", "/metrics"].contains(path) else {
+      return Page(status: "404 Not Found", text: "no such page; there are /healthz, /readyz, /metrics\n")
+    }
+    guard method == "GET" else { return Page(status: "405 Method Not Allowed", text: "GET only\n") }
+    switch path {
+    case "/metrics":
+      let text = PrometheusText.text(of: await metrics().families)
+      return Page(status: "200 OK", type: PrometheusText.contentType, text: text)
+    case "/readyz":
+      switch await readiness() {
+      case .ready: return Page(status: "200 OK", text: "ready\n")
+      case .notReady(let reason): return Page(status: "503 Service Unavailable", text: "not ready: \(reason)\n")
+      }
+    default:
+      return Page(status: "200 OK", text: "alive\n")
     }
   }
 }
 
-// MARK: - The three pages
-
-extension AdminServer {
-  private static func response(
-    to request: HTTPRequest, metrics: @Sendable () async -> NodeMetrics, readiness: @Sendable () async -> Readiness
-  ) async -> HTTPResponse {
-    guard ["/healthz", "/readyz", "/metrics"].contains(request.path) else {
-      return page(.notFound, "no such page; there are /healthz, /readyz, /metrics\n")
-    }
-    guard request.method == .GET else { return page(.methodNotAllowed, "GET only\n", allow: "GET") }
-    switch request.path {
-    case "/metrics":
-      return page(.ok, PrometheusText.text(of: await metrics().families), type: PrometheusText.contentType)
-    case "/readyz":
-      switch await readiness() {
-      case .ready: return page(.ok, "ready\n")
-      case .notReady(let reason): return page(.serviceUnavailable, "not ready: \(reason)\n")
-      }
-    default:
-      return page(.ok, "alive\n")
-    }
-  }
-
-  private static func page(
-    _ status: HTTPStatusCode, _ text: String, type: String = "text/plain; charset=utf-8", allow: String? = nil
-  ) -> HTTPResponse {
-    var headers: HTTPHeaders = [.contentType: type, .connection: "close"]
-    if let allow { headers[HTTPHeader("Allow")] = allow }
-    return HTTPResponse(statusCode: status, headers: headers, body: Data(text.utf8))
+extension AdminServer: TimerHandler {
+  /// Cuts off who takes too long, in whatever way.
+  public func onTimer(_ token: UInt64) {
+    guard let loop, let timers else { return }
+    for (connection, until) in connections.values where until <= loop.now { connection.close() }
+    loop.schedule(at: loop.now + min(AdminServer.tickNs, connectionNs), 0, for: timers)
   }
 }

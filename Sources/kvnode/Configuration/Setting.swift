@@ -89,6 +89,14 @@ extension Setting {
       write: { if case .text(let word) = $1, let value = T(rawValue: word) { $0[keyPath: place] = value } })
   }
 
+  /// Written as yes or no.
+  static func yesOrNo(_ path: String, _ place: Place<Bool>, _ reason: String) -> Setting {
+    Setting(
+      path: path, shape: .choice(["no", "yes"]), reason: reason, flag: nil, emptyMeans: nil,
+      read: { .text($0[keyPath: place] ? "yes" : "no") },
+      write: { $0[keyPath: place] = $1 == .text("yes") })
+  }
+
   static func listen(_ path: String, _ place: Place<Address>, _ reason: String, flag: String) -> Setting {
     Setting(
       path: path, shape: .address(numeric: true), reason: reason, flag: flag, emptyMeans: nil,

@@ -118,6 +118,9 @@ enum SettingTable {
       "flushes and compactions; two, so that a long compaction does not hold up a flush"),
     .real(
       "storage.bloom_bits", \.node.storage.filterBits, .whole(0...20), "bits a key; 10: one needless read in a hundred"),
+    .yesOrNo(
+      "storage.partitioned_index", \.node.storage.partitionsIndexes,
+      "yes where the data exceed memory a hundred times: whole indexes take 1 % of them"),
     .number(
       "storage.block_size", \.node.storage.blockBytes, .bytes(1_024...(1 << 20)), "unit of disk reads and of the cache"),
     .choice("storage.compression", \.node.storage.compression, "of the upper levels, rewritten often"),
