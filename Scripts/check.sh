@@ -15,9 +15,9 @@ KVModel     CXXHash
 KVCore      KVModel
 KVNet       CLinux Dispatch Glibc Synchronization
 KVStorage   KVModel KVCore CRocksDB Dispatch Glibc Synchronization
-KVServer    KVModel KVCore KVStorage KVNet Dispatch Glibc Synchronization Logging FlyingFox
+KVServer    KVModel KVCore KVStorage KVNet Dispatch Glibc Synchronization Logging
 KVClient    KVModel KVNet Dispatch Glibc Synchronization Logging ServiceLifecycle
-kvnode      KVModel KVCore KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation
+kvnode      KVModel KVCore KVStorage KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation
 kvctl       KVModel KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 TABLE
 }

@@ -6,7 +6,7 @@ import Testing
 struct SlotsTests {
   @Test func `an id finds its operation until it ends, and nothing afterwards`() {
     var slots = Slots<String>(.read)
-    slots.shard = 3
+    slots.start(shard: 3, generation: 0xffff_ffff)
     let first = slots.insert("a")
     #expect(first.kind == .read && first.shard == 3)
     slots[first]? += "b"

@@ -35,12 +35,35 @@ struct MergeTests {
     #expect(outcome.changed && outcome.beside == nil)
   }
 
-  @Test func `an overwrite supersedes what other owners reported`() throws {
-    let other = Actor(node: NodeID(2), epoch: 1)
-    let beside = Beside(history: VersionVector([.init(actor: other, counter: 5)]), stamp: Stamp(bits: 30 << 16))
-    let outcome = try Merge.apply(mint(1, .overwrite(beside: beside)), to: Record()).get()
-    #expect(outcome.record.context.covers(Dot(actor: other, counter: 5)))
-    #expect(outcome.minted.map { $0.stamp > beside.stamp } == true)
+  private static let other = Actor(node: NodeID(2), epoch: 1)
+
+  private func again(_ first: Record, beside: VersionVector, stamp: UInt64 = 30) -> Mint.Basis {
+    .again(
+      first: first.versions[0].dot, covered: first.context,
+      beside: Beside(history: beside, stamp: Stamp(bits: stamp << 16)))
+  }
+
+  @Test func `the second round of an overwrite supersedes what other owners reported`() throws {
+    let first = try record(mint(1))
+    let beside = VersionVector([.init(actor: Self.other, counter: 5)])
+    let outcome = try Merge.apply(mint(2, again(first, beside: beside)), to: first).get()
+    #expect(outcome.record.context.covers(Dot(actor: Self.other, counter: 5)))
+    #expect(outcome.record.versions.map(\.dot.counter) == [2])
+    #expect(outcome.minted.map { $0.stamp > Stamp(bits: 30 << 16) } == true)
+  }
+
+  /// Somebody read the first round's version and replaced it before the second round began: what they wrote stays.
+  @Test func `the second round takes nothing away that came after the first`() throws {
+    let first = try record(mint(1))
+    let reader = Version(
+      dot: Dot(actor: Self.other, counter: 6), stamp: Stamp(bits: 20 << 16),
+      requestID: RequestID(client: 2, sequence: 1), checksum: 0, content: .tombstone)
+    let replaced = first.joined(Record(context: first.context, versions: [reader]))
+    #expect(replaced.versions.map(\.dot) == [reader.dot])
+    let beside = VersionVector([.init(actor: Self.other, counter: 5)])
+    let outcome = try Merge.apply(mint(2, again(first, beside: beside)), to: replaced).get()
+    #expect(outcome.minted == nil)
+    #expect(outcome.record.versions.map(\.dot) == [reader.dot])
   }
 
   @Test func `no stamp is minted above the ceiling, whatever is superseded`() throws {

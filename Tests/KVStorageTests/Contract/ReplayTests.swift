@@ -145,8 +145,12 @@ struct RandomOperations {
       if counter > 1 { seen.add(dot(random.within(1...(counter - 1)))) }
       return mint(counter, text, basis: .context(seen), at: time, expiry: text == nil ? nil : expiry)
     default:
+      let first = dot(counter > 1 ? random.within(1...(counter - 1)) : 1)
+      let beside = Beside(history: record().context, stamp: stamp(time))
+      var covered = VersionVector()
+      if counter > 1 { covered.add(first) }
       return mint(
-        counter, text, basis: .overwrite(beside: Beside(history: record().context, stamp: stamp(time))), at: time,
+        counter, text, basis: .again(first: first, covered: covered, beside: beside), at: time,
         ceiling: stamp(time + random.within(0...50)))
     }
   }

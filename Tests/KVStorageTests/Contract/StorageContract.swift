@@ -113,7 +113,11 @@ enum StorageContract {
     var history = VersionVector()
     history.add(dot(7, of: other))
     let beside = Beside(history: history, stamp: stamp(900))
-    guard case .merged(let merged) = store.merge(a, mint(1, "one", basis: .overwrite(beside: beside))) else {
+    store.merge(a, mint(1, "one", basis: .overwrite))
+    var covered = VersionVector()
+    covered.add(dot(1))
+    let again = Mint.Basis.again(first: dot(1), covered: covered, beside: beside)
+    guard case .merged(let merged) = store.merge(a, mint(2, "one", basis: again)) else {
       Issue.record("refused")
       return
     }
