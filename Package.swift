@@ -60,6 +60,8 @@ let package = Package(
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
     tests("KVCoreTests", ["KVModel", "KVCore"], resources: [.copy("Scenarios")]),
+    // Real processes: kvnode and kvctl are found at $RINGKV_BIN, or beside the test bundle.
+    tests("ClusterTests", ["KVModel", "KVClient", logging]),
     tests("KVNetTests", ["KVNet"]),
     // A node in memory, for the tests of the client and of kvctl.
     .target(

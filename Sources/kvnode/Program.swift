@@ -14,7 +14,11 @@ enum Program {
 
   static func main() async {
     signal(SIGPIPE, SIG_IGN)
-    exit(await run(Array(CommandLine.arguments.dropFirst())))
+    let status = await run(Array(CommandLine.arguments.dropFirst()))
+    // Not `exit`: it runs the static destructors of RocksDB, under the feet of the loops and of the log's writer, which
+    // still use it when a node could not go on or not start. That ended in SIGSEGV in place of the exit code.
+    fflush(nil)
+    _exit(status)
   }
 
   static func run(_ arguments: [String]) async -> Int32 {

@@ -1,0 +1,169 @@
+import Glibc
+import KVModel
+import Synchronization
+
+/// One kvnode: its places, and its process while there is one.
+final class NodeProcess: Sendable {
+  let number: Int
+  let directory: String
+  let clientPort: UInt16
+  let peerPort: UInt16
+  let adminPort: UInt16
+  /// Of every start.
+  let flags: [String]
+  /// The directory of the fault shim; nil: the node runs without.
+  let shim: String?
+  private let child = Mutex<Child?>(nil)
+  private let logStart = Mutex(0)
+
+  var data: String { directory + "/data" }
+  var endpoint: String { "127.0.0.1:\(clientPort)" }
+  private var logPath: String { directory + "/kvnode.log" }
+
+  init(number: Int, in root: String, flags: [String], shim: String?) throws {
+    self.number = number
+    self.flags = flags
+    self.shim = shim
+    directory = "\(root)/n\(number)"
+    try Files.makeDirectory(directory)
+    let ports = try Ports.take(3)
+    (clientPort, peerPort, adminPort) = (ports[0], ports[1], ports[2])
+  }
+
+  // MARK: Life
+
+  /// Starts the process; it need not serve yet when this returns.
+  ///
+  /// `data`: another node's directory in place of its own.
+  func launch(data other: String? = nil) throws {
+    guard child.withLock({ $0?.poll() != nil || $0 == nil }) else { throw HarnessError("n\(number) runs already") }
+    let log = open(logPath, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o644)
+    guard log >= 0 else { throw systemError("open \(logPath)") }
+    defer { close(log) }
+    let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
+    defer { close(null) }
+    logStart.withLock { $0 = Int(lseek(log, 0, Int32(SEEK_END))) }
+    let started = try Child.start(
+      Programs.kvnode, arguments(data: other ?? data) + flags,
+      environment: Programs.environment(adding: shimEnvironment),
+      streams: .init(input: null, output: log, errors: log))
+    child.withLock { $0 = started }
+    try Guardian.shared.watch(started.pid)
+  }
+
+  private func arguments(data: String) -> [String] {
+    [
+      "--name", "n\(number)", "--data", data, "--client-listen", endpoint,
+      "--peer-listen", "127.0.0.1:\(peerPort)", "--admin-listen", "127.0.0.1:\(adminPort)",
+    ]
+  }
+
+  private var shimEnvironment: [String: String] {
+    guard let shim else { return [:] }
+    return [
+      "LD_PRELOAD": shim + "/faultshim.so", "FAULTSHIM_DIR": data, "FAULTSHIM_STATE": directory + "/shim.state",
+      "FAULTSHIM_CONTROL": directory + "/shim.control", "FAULTSHIM_LOG": directory + "/shim.log",
+    ]
+  }
+
+  var isRunning: Bool { child.withLock { $0 != nil && $0?.poll() == nil } }
+
+  private func current() throws -> Child {
+    guard let child = child.withLock({ $0 }) else { throw HarnessError("n\(number) was never started") }
+    return child
+  }
+
+  /// SIGKILL, and waits until the process is gone and its files and ports are free.
+  func kill() async throws {
+    let child = try current()
+    child.send(SIGKILL)
+    let end = try await child.ended(within: .seconds(5), "n\(number) after SIGKILL")
+    guard end == .signalled(SIGKILL) else { throw HarnessError("n\(number) had ended before: \(end)\n\(logTail)") }
+  }
+
+  /// SIGTERM; how it ended, and how long that took.
+  @discardableResult
+  func terminate(within limit: Duration = .seconds(8)) async throws -> (end: Child.End, after: Duration) {
+    let child = try current()
+    let begin = ContinuousClock.now
+    child.send(SIGTERM)
+    let end = try await child.ended(within: limit, "n\(number) after SIGTERM")
+    return (end, begin.duration(to: .now))
+  }
+
+  /// How it ended by itself.
+  func ended(within limit: Duration) async throws -> Child.End {
+    try await current().ended(within: limit, "n\(number)")
+  }
+
+  /// SIGSTOP, and waits until the kernel has stopped it.
+  func pause() async throws {
+    let child = try current()
+    child.send(SIGSTOP)
+    _ = try await eventually(within: .seconds(2), "n\(number) is stopped", every: .milliseconds(1)) {
+      child.state == "T" ? true : nil
+    }
+  }
+
+  func resume() throws { try current().send(SIGCONT) }
+
+  /// Whatever state it is in: gone when this returns. Never throws: it is what cleaning up does.
+  func end() async {
+    guard let child = child.withLock({ $0 }), child.poll() == nil else { return }
+    child.send(SIGKILL)
+    _ = try? await child.ended(within: .seconds(10), "n\(number)")
+  }
+
+  var residentBytes: Int { get throws { try current().residentBytes ?? 0 } }
+
+  /// The status of an HTTP request to the admin port, and its body.
+  func admin(_ path: String) async throws -> (status: String, body: String) {
+    let connection = try RawConnection.open(adminPort)
+    try connection.send(Array("GET \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8))
+    guard let answer = try await connection.readToEnd(within: .seconds(5)) else {
+      throw HarnessError("n\(number)'s admin port does not close")
+    }
+    let parts = String(decoding: answer, as: UTF8.self).split(separator: "\r\n", maxSplits: 1)
+    return (String(parts.first?.split(separator: " ").dropFirst().first ?? ""), String(parts.last ?? ""))
+  }
+
+  // MARK: Log
+
+  var log: String { (try? Files.text(logPath)) ?? "" }
+
+  /// Of the last start.
+  var logSinceStart: String { String(decoding: log.utf8.dropFirst(logStart.withLock { $0 }), as: UTF8.self) }
+
+  var logTail: String { log.split(separator: "\n").suffix(12).map { "  n\(number): \($0)" }.joined(separator: "\n") }
+
+  /// The epoch that the last start wrote into its log.
+  var loggedEpoch: Int? {
+    let log = logSinceStart
+    guard let line = log.split(separator: "\n").first(where: { $0.contains("listening") }) else { return nil }
+    guard let field = line.firstRange(of: "epoch=") else { return nil }
+    return Int(line[field.upperBound...].drop { $0 == "\"" }.prefix { $0.isNumber })
+  }
+
+  // MARK: Faults
+
+  /// Replaces the shim's rules.
+  func rules(_ rules: String...) throws {
+    let path = directory + "/shim.control"
+    try Files.write(Array(rules.joined(separator: "\n").utf8), to: path + ".new")
+    guard rename(path + ".new", path) == 0 else { throw systemError("rename") }
+  }
+
+  var shimLog: String { (try? Files.text(directory + "/shim.log")) ?? "" }
+
+  /// A power cut, of a node that was killed: each of its files loses what was not synced.
+  ///
+  /// `names`: and a file whose directory was not synced since it was made goes altogether.
+  func cut(names: Bool = false) async throws {
+    guard let shim else { throw HarnessError("n\(number) runs without the shim") }
+    try await Files.run(shim + "/faultshim-cut", (names ? ["--names"] : []) + [directory + "/shim.state"])
+  }
+
+  func wipe() async throws {
+    try await Files.run("/bin/rm", "-rf", data, directory + "/shim.state")
+  }
+}
