@@ -29,7 +29,9 @@ public enum Merge {
   private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
     if case .again(let first, _, _) = mint.basis, !current.versions.contains(where: { $0.dot == first }) {
       let covered = Record(context: mint.superseded(of: current), versions: [])
-      return join(covered, into: current).map { Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil) }
+      return join(covered, into: current).map {
+        Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil)
+      }
     }
     let superseded = mint.superseded(of: current)
     guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
