@@ -6,13 +6,14 @@ import KVNet
 ///
 /// Of two nodes the one with the lower id dials. The other one does so when it starts, since the lower one may be
 /// waiting for its next attempt, and when nobody has dialled it for three seconds (the lower one's data directory may be
-/// new). Whichever link was established last is the one in use; of two that cross, the one dialled by the lower id.
+/// new). Whichever link was established last is the one in use. When both dial at the same moment, both links stay for
+/// a while, so that nothing under way is lost; the one that the lower id dialled is written to, the other one ends.
 ///
 /// A peer with more shards than this node has several links to one loop, told apart by the index in their HELLO.
 final class PeerLinks {
   private struct Peer {
     var member: Member
-    /// In use; for each index of a HELLO one at most.
+    /// In use; for each index of a HELLO one, or two that crossed, the one to write to first.
     var links: [PeerLink] = []
     /// Being dialled.
     var dialling: PeerLink?
@@ -93,6 +94,7 @@ final class PeerLinks {
     for index in peers.indices where peers[index].dialling != nil && peers[index].dialAt <= now {
       peers[index].dialling?.giveUp()
     }
+    endCrossed(now)
     for entry in greeting where entry.until <= now { entry.link.giveUp() }
     dialDue()
   }
@@ -113,19 +115,25 @@ final class PeerLinks {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return link.close() }
     peers[index].backoff.reset()
     if peers[index].dialling === link { peers[index].dialling = nil }
-    if let old = peers[index].links.first(where: { $0.index == link.index }) {
-      if hasCrossed(old, link, node) { return link.close() }
-      old.close()
-    }
-    peers[index].links.append(link)
+    for old in peers[index].links where old.index == link.index && !hasCrossed(old, link) { old.close() }
+    let isMineToDial = host.identity.node < node
+    peers[index].links.insert(link, at: link.isDialled == isMineToDial ? 0 : peers[index].links.count)
     if peers[index].links.count == 1 { host.onLinkChanged(node, isUp: true) }
   }
 
-  /// Whether both sides dialled at the same time and the older link is the one that both keep.
-  private func hasCrossed(_ old: PeerLink, _ new: PeerLink, _ node: NodeID) -> Bool {
-    let isFresh = host.now.instant.since(old.establishedAt) < PeerLinks.patience
-    let isMineToDial = host.identity.node < node
-    return isFresh && old.isDialled != new.isDialled && old.isDialled == isMineToDial
+  /// Whether both sides dialled at the same time.
+  private func hasCrossed(_ old: PeerLink, _ new: PeerLink) -> Bool {
+    host.now.instant.since(old.establishedAt) < PeerLinks.patience && old.isDialled != new.isDialled
+  }
+
+  /// Of two links that crossed, the one that is not written to ends when nothing can be under way on it any more.
+  private func endCrossed(_ now: Instant) {
+    for peer in peers where peer.links.count > 1 {
+      for (place, link) in peer.links.enumerated()
+      where peer.links[..<place].contains(where: { $0.index == link.index })
+        && now.since(link.establishedAt) >= PeerLinks.patience
+      { link.close() }
+    }
   }
 
   func onRefused(_ link: PeerLink, _ refusal: Refusal) {

@@ -34,7 +34,12 @@ struct ClusterVerbs: AsyncParsableCommand {
           throw CommandFailure(.error, "declined", "nothing was formed")
         }
         try await form(layout, missing, session)
-        return report(layout, "formed")
+        var report = report(layout, "formed")
+        if await !awaitService(missing, session) {
+          session.say("not every node serves yet; see 'kvctl status' and the nodes' logs")
+          report.exit = .degraded
+        }
+        return report
       }
     }
 
@@ -77,19 +82,18 @@ struct ClusterVerbs: AsyncParsableCommand {
           throw failure
         }
       }
-      await awaitService(missing, session)
     }
 
-    /// Returns when every node serves, or when the time is up: the cluster is formed either way.
-    private func awaitService(_ addresses: [Address], _ session: Session) async {
+    /// Returns when every node serves, or false when the time is up: the cluster is formed either way.
+    private func awaitService(_ addresses: [Address], _ session: Session) async -> Bool {
       let end = ContinuousClock.now.advanced(by: session.timeout)
       while ContinuousClock.now < end {
         let survey = Survey(answers: await Survey.describe(addresses, session, .seconds(1)))
         let serving = survey.descriptions.count { $0.1.state == .serving }
-        if serving == addresses.count { return }
-        do { try await Task.sleep(for: .milliseconds(50)) } catch { return }
+        if serving == addresses.count { return true }
+        do { try await Task.sleep(for: .milliseconds(50)) } catch { return false }
       }
-      session.say("not every node serves yet; see 'kvctl status'")
+      return false
     }
 
     private func preview(_ layout: Layout, _ isFinishing: Bool) -> [String] {

@@ -49,6 +49,7 @@ struct ControlTests {
     }
 
     mutating func form(_ layout: Layout = ControlTests.layout()) {
+      _ = ask(.reserveCluster(layout.cluster))
       _ = ask(.formCluster(layout, ControlTests.secret))
       _ = step(.persisted)
     }
@@ -57,6 +58,8 @@ struct ControlTests {
   @Test func `a layout is answered and lived by only when it is persisted`() {
     var node = Node()
     let layout = Self.layout()
+    #expect(node.failure(of: .formCluster(layout, Self.secret)) == .invalidLayout)
+    _ = node.ask(.reserveCluster(layout.cluster))
     let asked = node.ask(.formCluster(layout, Self.secret))
     guard case .persist(let state)? = asked.first else { return #expect(Bool(false), "\(asked)") }
     #expect(asked.count == 1)
