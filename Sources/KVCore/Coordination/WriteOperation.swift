@@ -47,6 +47,4 @@ struct WriteOperation: Sendable {
     guard round == 2, let minted, let merged, let beside else { return .overwrite }
     return .again(first: minted.dot, covered: merged.context, beside: beside)
   }
-
-  var isDelete: Bool { write.payload == .delete }
 }

@@ -37,8 +37,6 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
 
   func attach(_ connection: Connection) { self.connection = connection }
 
-  var isUp: Bool { phase == .up }
-
   /// By this node, not by the peer.
   var isDialled: Bool { side != .acceptor }
 

@@ -159,8 +159,6 @@ final class PeerLinks {
     (peer.links.first { $0.index == UInt16(host.index) } ?? peer.links.first)?.send(message, envelope)
   }
 
-  var linkedCount: Int { peers.count { !$0.links.isEmpty } }
-
   private func hangUp(_ peer: Peer) {
     for link in peer.links { link.close() }
     peer.dialling?.close()
