@@ -32,6 +32,11 @@ let package = Package(
     .library(name: "KVClient", targets: ["KVClient"]),
     .executable(name: "kvnode", targets: ["kvnode"]),
     .executable(name: "kvctl", targets: ["kvctl"]),
+    .executable(name: "kvsim", targets: ["kvsim"]),
+  ],
+  traits: [
+    // Bugs that the simulator must find, chosen by `kvsim --plant`. Off by default: without it they are not compiled.
+    .trait(name: "Planted", description: "Compiles the planted bugs into the core, for the simulator alone.")
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
@@ -54,9 +59,12 @@ let package = Package(
     swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
     swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging]),
     swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
+    // A cluster in one thread and one seed.
+    swift("KVSimulator", ["KVModel", "KVCore"]),
     // Programs.
     executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),
     executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
+    executable("kvsim", ["KVModel", "KVCore", "KVSimulator", "KVClient", argumentParser, logging]),
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
     tests("KVCoreTests", ["KVModel", "KVCore"], resources: [.copy("Scenarios")]),
@@ -68,7 +76,8 @@ let package = Package(
       name: "FakeNodes", dependencies: ["KVModel", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
-    tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage"]),
+    tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator"]),
+    tests("KVSimulatorTests", ["KVModel", "KVCore", "KVSimulator"]),
     tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),
   ]
 )

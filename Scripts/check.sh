@@ -17,6 +17,8 @@ KVNet       CLinux Dispatch Glibc Synchronization
 KVStorage   KVModel KVCore CRocksDB Dispatch Glibc Synchronization
 KVServer    KVModel KVCore KVStorage KVNet Dispatch Glibc Synchronization Logging
 KVClient    KVModel KVNet Dispatch Glibc Synchronization Logging ServiceLifecycle
+KVSimulator KVModel KVCore
+kvsim       KVModel KVCore KVSimulator KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 kvnode      KVModel KVCore KVStorage KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation
 kvctl       KVModel KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 TABLE
@@ -88,7 +90,7 @@ check_words() {
       complain "${file#"$root"/}:${hit%%:*}: not in the core: ${hit#*:}"
       failed=1
     done < <(sed -E 's,//.*$,,' "$file" | grep -nP "$words" || true)
-  done < <(find "$root/Sources/KVModel" "$root/Sources/KVCore" -name '*.swift' -print0 2>/dev/null | sort -z)
+  done < <(find "$root/Sources/KVModel" "$root/Sources/KVCore" "$root/Sources/KVSimulator" -name '*.swift' -print0 2>/dev/null | sort -z)
   return $failed
 }
 

@@ -95,20 +95,24 @@ public final class MemoryStorage: ShardStorage {
     done.removeAll()
   }
 
-  /// Whether ended turns wait for `sync()`.
-  public var awaitsSync: Bool { !handed.isEmpty && !isDead }
+  /// Ended turns that wait for `sync()`.
+  public var handedCount: Int { isDead ? 0 : handed.count }
+  public var awaitsSync: Bool { handedCount > 0 }
 
-  /// Makes every ended turn durable. The answers come through `collect`.
-  public func sync() {
+  /// Makes ended turns durable: all, or the `count` oldest. The answers come through `collect`.
+  public func sync(oldest count: Int = .max) {
     let wasEmpty = done.isEmpty
-    makeDurable(results: &done)
+    makeDurable(oldest: count, results: &done)
     if wasEmpty, !done.isEmpty { onResults?() }
   }
 
-  /// The store as a power cut leaves it: what was synced, and nothing of the process.
-  public func crash() -> MemoryStorage {
+  /// The store as a power cut leaves it: what was synced, and nothing of the process. Of what was not synced the log
+  /// may hold a beginning, whole batches from the oldest on: `keeping` so many.
+  public func crash(keeping count: Int = 0) -> MemoryStorage {
     let survivor = MemoryStorage(geometry: geometry)
     survivor.durable = durable
+    var unheard: [StorageCompletion] = []
+    for batch in handed.prefix(count) { survivor.apply(batch, results: &unheard) }
     return survivor
   }
 
@@ -210,15 +214,15 @@ public final class MemoryStorage: ShardStorage {
     }
   }
 
-  private func makeDurable(results: inout [StorageCompletion]) {
+  private func makeDurable(oldest count: Int = .max, results: inout [StorageCompletion]) {
     if isDead || handed.isEmpty { return }
     if let fault = nextSyncFails {
       isDead = true
       results.append(StorageCompletion(id: handed[0].answers[0].id, result: .failed(fault)))
       return
     }
-    for batch in handed { apply(batch, results: &results) }
-    handed.removeAll(keepingCapacity: true)
+    for batch in handed.prefix(count) { apply(batch, results: &results) }
+    handed.removeFirst(min(count, handed.count))
   }
 
   private func apply(_ batch: Batch, results: inout [StorageCompletion]) {

@@ -8,12 +8,14 @@
 ///   peer's clock − own      ───●─────────true────────────●──
 ///                          ●       ●   ●            ●          readings: late, never early
 /// ```
-struct PeerClock: Equatable, Sendable {
+public struct PeerClock: Equatable, Sendable {
   private var offsetMs: Int64 = .min
   private var observedAtMs: UInt64 = 0
 
+  public init() {}
+
   /// A reading of the peer's clock that just arrived.
-  mutating func observe(_ clockMs: UInt64, at nowMs: UInt64) {
+  public mutating func observe(_ clockMs: UInt64, at nowMs: UInt64) {
     let reading = Int64(bitPattern: clockMs &- nowMs)
     let aged = offsetMs == .min ? .min : offsetMs &- Int64(clamping: (nowMs &- observedAtMs) / 10_000)
     if reading >= aged {
@@ -23,7 +25,7 @@ struct PeerClock: Equatable, Sendable {
   }
 
   /// What the peer's clock shows when this node's shows `ms`; at least 1, since 0 means no deadline.
-  func reading(of ms: UInt64) -> UInt64 {
+  public func reading(of ms: UInt64) -> UInt64 {
     let (sum, overflow) = Int64(clamping: ms).addingReportingOverflow(offsetMs == .min ? 0 : offsetMs)
     return UInt64(max(1, overflow ? .max : sum))
   }

@@ -1,0 +1,119 @@
+import KVCore
+import KVModel
+
+/// A shard's storage on a disk that the simulation moves: syncs take time, reads may, and a crash keeps what was synced
+/// and perhaps the beginning of what was not.
+///
+/// ```
+///   submit ─► gathered ─endTurn─► handed ─beginSync─► syncing ─finishSync─► durable ─collect─► .synced
+///             └────────────────── lost, or a beginning of it kept, by crash ────┘
+/// ```
+///
+/// What is handed during a sync waits for the next one, as in a log with one writer.
+public final class SimulatedDisk: ShardStorage {
+  /// Chances of a draw at each operation, in millionths.
+  public struct Faults: Equatable, Sendable {
+    /// A read that must wait for the disk instead of being answered from memory.
+    public var slowRead: UInt64 = 0
+
+    public init() {}
+  }
+
+  public var faults: Faults
+  private let memory: MemoryStorage
+  private var prng: PRNG
+  /// Of the handed batches, the oldest ones that the sync under way will make durable; nil when none is under way.
+  private var syncing: Int?
+  private var slowReads: [(operation: StorageOperation, id: StorageID)] = []
+  private var finishedReads: [StorageCompletion] = []
+  /// Batches that were handed over when a sync failed.
+  private var unsyncedAtFailure = 0
+  private var isDead = false
+
+  public convenience init(geometry: ShardGeometry, faults: Faults = Faults(), seed: UInt64) {
+    self.init(MemoryStorage(geometry: geometry), faults, PRNG(seed: seed))
+  }
+
+  private init(_ memory: MemoryStorage, _ faults: Faults, _ prng: PRNG) {
+    self.memory = memory
+    self.faults = faults
+    self.prng = prng
+    memory.holdsSyncs = true
+  }
+
+  // MARK: The seam
+
+  public func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) {
+    if isDead { return }
+    switch operation {
+    case .read, .findRequest:
+      if faults.slowRead > 0, prng.chance(faults.slowRead, of: 1_000_000) {
+        slowReads.append((operation, id))
+        return
+      }
+    case .merge, .extendLease: break
+    }
+    memory.submit(operation, id: id, results: &results)
+  }
+
+  public func endTurn(results: inout [StorageCompletion]) {
+    if !isDead { memory.endTurn(results: &results) }
+  }
+
+  public func collect(results: inout [StorageCompletion]) {
+    if isDead { return }
+    results.append(contentsOf: finishedReads)
+    finishedReads.removeAll(keepingCapacity: true)
+    memory.collect(results: &results)
+  }
+
+  // MARK: Moved by the simulation
+
+  /// Batches wait, and no sync is under way.
+  public var wantsSync: Bool { !isDead && syncing == nil && memory.awaitsSync }
+
+  public func beginSync() { syncing = memory.handedCount }
+
+  /// The sync has ended well; the answers come through `collect`.
+  public func finishSync() {
+    guard !isDead, let count = syncing else { return }
+    syncing = nil
+    memory.sync(oldest: count)
+  }
+
+  /// The sync has failed: the fault comes through `collect`, and nothing after it. Whether the log holds what was to
+  /// be synced, only the next start will tell.
+  public func failSync(_ fault: StorageFault) {
+    guard !isDead, syncing != nil else { return }
+    unsyncedAtFailure = memory.handedCount
+    memory.nextSyncFails = fault
+    memory.sync()
+  }
+
+  /// Reads wait for the disk.
+  public var wantsReads: Bool { !isDead && !slowReads.isEmpty }
+
+  /// What waited is read, as it is synced now; the answers come through `collect`.
+  public func finishReads() {
+    for read in slowReads { memory.submit(read.operation, id: read.id, results: &finishedReads) }
+    slowReads.removeAll(keepingCapacity: true)
+  }
+
+  /// The disk as the next start finds it. `keepsTail`: the log may hold a beginning of what was not synced; a process
+  /// that died alone leaves all that it had handed over, a power cut any part of it.
+  public func crash(keepsTail: Bool) -> SimulatedDisk {
+    isDead = true
+    let kept = keepsTail ? prng.index(max(memory.handedCount, unsyncedAtFailure) + 1) : 0
+    return SimulatedDisk(memory.crash(keeping: kept), faults, prng.fork())
+  }
+
+  // MARK: Looked at
+
+  public var recoveredLease: Lease? { memory.recoveredLease }
+
+  /// Flips a bit of a stored record; false when there is none.
+  public func damage(_ key: Key, byte: Int) -> Bool { memory.damage(key, byte: byte) }
+
+  /// All that is durable.
+  public func snapshot() -> StorageSnapshot { memory.snapshot() }
+}
