@@ -42,7 +42,8 @@ final class TemporaryDirectory: Sendable {
     try! FileSystem.makeDirectory(target)
     while true {
       let before = names(in: source).sorted()
-      for name in before where name != "LOCK" && name != "LOG" {
+      // The manifest first: the files that it names were whole by then.
+      for name in before.reversed() where name != "LOCK" && name != "LOG" {
         guard let bytes = try? FileSystem.read(source + "/" + name, bytesMax: 1 << 30) else { continue }
         overwrite(target + "/" + name, bytes)
       }
