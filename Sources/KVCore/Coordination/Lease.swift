@@ -58,8 +58,8 @@ extension Shard {
   mutating func mintable(
     for id: OperationID, above floor: Stamp, _ now: Now, _ effects: inout [Effect]
   ) -> (dot: Dot, stamp: Stamp)? {
-    clock.limit(to: now.wall)
     clock.observe(floor)
+    clock.limit(to: now.wall)
     let stamp = clock.tick(at: now.wall)
     if !lease.isRequested, lease.runsLow(stamp: stamp, settings: settings) {
       let wanted = lease.request(actor: actor, stamp: stamp, settings: settings)

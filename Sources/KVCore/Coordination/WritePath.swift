@@ -39,7 +39,7 @@ extension Shard {
   mutating func mint(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
     let write = operation.write
-    let ceiling = Stamp(WallTime(milliseconds: now.wall.milliseconds + Limits.clockSkewMsMax))
+    let ceiling = HybridClock.ceiling(at: now.wall)
     let floor = write.context?.stamp ?? .zero
     guard let (dot, stamp) = mintable(for: id, above: floor, now, &effects) else { return }
     writes[id]?.phase = .minting

@@ -213,7 +213,7 @@ final class ShardHost: @unchecked Sendable {
       : Instant(nanoseconds: deadlineMs &* 1_000_000)
     guard let key = request.key else { return node.control.onRequest(request, from: client) }
     guard let partition = shard.view.partition(of: key) else {
-      return respond(.failed(.notInCluster), to: client)
+      return respond(.failed(.notInCluster(for: request)), to: client)
     }
     let owner = node.hosts[partition.shard(of: identity.shards)]
     if owner === self { return step(.request(request, from: client, deadline: wanted)) }
