@@ -28,6 +28,7 @@ extension Simulation {
     finishWorkload()
     endRequests()
     phase = .checking
+    runEvents(for: lastFaultyArrival > time ? lastFaultyArrival - time : 0) { false }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
     if violations.isEmpty { compareReplicas(core) }
@@ -143,31 +144,42 @@ extension Simulation {
   private func compareReplicas(_ core: [Int]) {
     guard core.count == nodes.count, !hasDamage else { return }
     var copies: [[UInt8]: (node: String, record: EncodedRecord)] = [:]
-    for node in nodes {
-      for disk in node.disks {
-        for entry in disk.snapshot().records {
-          if let first = copies[entry.key], first.record != entry.record {
-            return fail(
-              Violation(.convergence, "\(first.node) and \(node.name) differ in what was read from all owners"))
-          }
-          copies[entry.key] = (node.name, entry.record)
+    for (node, disk) in allDisks {
+      for entry in disk.snapshot().records {
+        if let first = copies[entry.key], first.record != entry.record {
+          let key = String(decoding: entry.key.dropFirst(12), as: UTF8.self)
+          return fail(
+            Violation(
+              .convergence,
+              "\(first.node) and \(node) differ in \(key), which was read from all owners: "
+                + "\(brief(first.record)) and \(brief(entry.record))"))
         }
+        copies[entry.key] = (node, entry.record)
       }
     }
     compareLeaves()
   }
 
+  private var allDisks: [(node: String, disk: SimulatedDisk)] {
+    nodes.flatMap { node in node.disks.map { (node.name, $0) } }
+  }
+
+  private func brief(_ record: EncodedRecord) -> String {
+    guard let record = try? record.decoded() else { return "damaged" }
+    let versions = record.versions.map { "\($0.dot)\($0.content == .tombstone ? " deleted" : "")" }
+    let context = record.context.entries.map { "\($0.actor):\($0.counter >> 8)/\($0.counter & 0xff)" }
+    return "[\(versions.joined(separator: ", "))] of {\(context.joined(separator: " "))}"
+  }
+
   /// Merkle leaves follow from the records alone, so equal data have equal leaves.
   private func compareLeaves() {
     var leaves: [LeafPlace: (node: String, digest: Digest)] = [:]
-    for node in nodes {
-      for disk in node.disks {
-        for leaf in disk.snapshot().leaves {
-          if let first = leaves[leaf.place], first.digest != leaf.digest {
-            return fail(Violation(.convergence, "\(first.node) and \(node.name) have equal data and different leaves"))
-          }
-          leaves[leaf.place] = (node.name, leaf.digest)
+    for (node, disk) in allDisks {
+      for leaf in disk.snapshot().leaves {
+        if let first = leaves[leaf.place], first.digest != leaf.digest {
+          return fail(Violation(.convergence, "\(first.node) and \(node) have equal data and different leaves"))
         }
+        leaves[leaf.place] = (node, leaf.digest)
       }
     }
   }

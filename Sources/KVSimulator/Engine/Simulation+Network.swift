@@ -149,6 +149,7 @@ extension Simulation {
         delay += Exponential.draw(mean: settings.clogDelay, &networkDraws)
       }
     }
+    if phase == .faulty { lastFaultyArrival = max(lastFaultyArrival, time + delay) }
     queue.push(.peerFrame(frame), at: time + delay)
   }
 
@@ -219,7 +220,7 @@ extension Simulation {
     if let key = message.key, let partition = node.shards[0].view.partition(of: key) {
       return partition.shard(of: node.shards.count)
     }
-    return message.isHeartbeat ? frame.shard % node.shards.count : OperationID(raw: operation).shard
+    return message.isAnswer ? OperationID(raw: operation).shard : frame.shard % node.shards.count
   }
 
   /// Remembers the stamp of a peer's fresh version until it is known whether it was let in.

@@ -77,6 +77,8 @@ public final class Simulation {
   public internal(set) var counts = SimulationCounts()
   /// Operations that were answered with what they asked for.
   var completed = 0
+  /// When the last frame that was sent while faults acted arrives.
+  var lastFaultyArrival: UInt64 = 0
   /// A bit was flipped somewhere: that copy stays unreadable.
   var hasDamage = false
 
@@ -212,6 +214,10 @@ public final class Simulation {
       let disk = node.disks[index]
       let state = disk.isSyncing ? "syncing" : disk.wantsSync ? "wants a sync" : "idle"
       let kinds = shard.inFlightByKind.filter { $0.count > 0 }.map { "\($0.count) \($0.kind)" }
+      for peer in nodes where peer.index != node.index {
+        let standing = shard.reachability.standing(of: peer.id, at: now(node).instant)
+        if standing != .near { text += "; shard \(index) takes \(peer.name) for \(standing)" }
+      }
       text += "; shard \(index): disk \(state), under way: \(kinds.joined(separator: " "))"
     }
     return text
