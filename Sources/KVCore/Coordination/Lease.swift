@@ -25,7 +25,7 @@ struct LeaseState: Equatable, Sendable {
 
   /// Everything up to a lease counts as handed out, under whatever actor; a new actor counts from one.
   init(recovered lease: Lease?, actor: Actor) {
-    if let lease, lease.actor == actor { next = lease.sequence + 1 }
+    if let lease, lease.actor == actor, !planted(.dotReused) { next = lease.sequence + 1 }
   }
 
   var isRequested: Bool { requested != nil }

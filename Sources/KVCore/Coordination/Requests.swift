@@ -39,7 +39,7 @@ extension Shard {
       origin: .client(client), kind: kind, deadline: min(deadline, latest), startedAt: now.instant,
       isRetry: request.isRetry)
     guard let owners = admit(request, key, context, now, &effects) else { return }
-    if owners.place(of: identity.node) == nil {
+    if owners.place(of: identity.node) == nil, !planted(.strangerMints) {
       forward(request, owners, context, now, &effects)
     } else {
       coordinate(request, owners, context, now, &effects)
@@ -134,7 +134,7 @@ extension Shard {
       return Failure(.invalidTTL, detail: "the time to live must be 1 to \(Limits.ttlMsMax) ms")
     }
     guard let token = write.context else { return nil }
-    guard token.belongs(to: key, of: layout.cluster), token.isSealed(by: view.secret),
+    guard token.belongs(to: key, of: layout.cluster) || planted(.foreignTokenAccepted), token.isSealed(by: view.secret),
       !claimsUnminted(token.vector)
     else {
       return Failure(.invalidContext, detail: "the context was not handed out for this key by this cluster")
