@@ -1,52 +1,153 @@
 import ArgumentParser
+import KVCore
 import KVSimulator
 
 @main
-struct KVSim: ParsableCommand {
+struct KVSim: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "kvsim", abstract: "Runs whole clusters in one thread and one seed, and checks what clients saw.")
+    commandName: "kvsim",
+    abstract: "Runs whole clusters in one thread and one seed, and checks what their clients saw.",
+    discussion: """
+      Examples:
+        kvsim --seed 42 --verbose                    one run, with its trace
+        kvsim --seeds 1..2000 --jobs 2               many, each in a child process
+        kvsim --plant list                           the bugs that can be planted
+        kvsim --plant dot-reused --seeds 1..2000     must fail (needs a build with --traits Planted)
+        kvsim shrink 42                              a smaller run that fails the same way
 
-  @Option var seed: UInt64?
-  @Option var seeds: String?
-  @Flag var verbose = false
-  @Option var nodes: Int?
+      Exit codes: 0 all held, 1 safety, 2 usage, 3 liveness, 4 crash.
+      """,
+    subcommands: [ShrinkCommand.self])
 
-  func run() throws {
-    if let seed { return one(seed) }
-    guard let seeds, let low = UInt64(seeds.split(separator: ".")[0]), let high = UInt64(seeds.split(separator: ".")[1])
-    else { return }
-    let clock = ContinuousClock()
-    var counts = SimulationCounts()
-    var ops: UInt64 = 0, events: UInt64 = 0, sim: UInt64 = 0
-    let start = clock.now
-    for seed in low...high {
-      let simulation = Simulation(options(seed))
-      simulation.run()
-      counts = simulation.counts
-      ops += counts.completed; events += counts.events; sim += counts.simulatedNanoseconds
-      if let first = simulation.violations.first { print("seed \(seed): \(first)") }
-    }
-    let span = clock.now - start
-    let s = Double(span.components.seconds) + Double(span.components.attoseconds) / 1e18
-    print("\(Double(events) / s) events/s \(Double(ops) / s) ops/s, \(Double(sim) / 1e9 / s) simulated s/s, \(s) s")
+  @Option(help: "Run one seed: prints every drawn option first.")
+  var seed: UInt64?
+  @Flag(help: "Print what happens, a line an event.")
+  var verbose = false
+  @Option(help: ArgumentHelp("Run a range of seeds, both ends included.", valueName: "a..b"))
+  var seeds: SeedRange?
+  @Option(help: "Child processes at a time.")
+  var jobs = 1
+  @Flag(help: "End at the first seed that fails.")
+  var first = false
+  @OptionGroup var common: CommonOptions
+  @Option(help: .private)
+  var worker: SeedRange?
+
+  func validate() throws {
+    if common.plant == "list" { return }
+    let chosen = [seed != nil, seeds != nil, worker != nil].filter { $0 }.count
+    guard chosen == 1 else { throw ValidationError("give --seed N, --seeds A..B or --plant list") }
+    guard (1...64).contains(jobs) else { throw ValidationError("--jobs must be 1 to 64") }
+    try common.check()
   }
 
-  func options(_ seed: UInt64) -> SimulationOptions {
-    var options = SimulationOptions.drawn(from: seed)
-    if let nodes {
-      options.nodes = nodes; options.shards = Array(repeating: 1, count: nodes); options.workload.clients = 8;
-      options.copies = 3; options.readQuorum = 2; options.writeQuorum = 2
+  func run() async throws {
+    if common.plant == "list" {
+      for bug in PlantedBug.allCases { print(bug.rawValue) }
+      return
     }
-    return options
+    common.plantBug()
+    if let worker {
+      Worker(common: common).run(worker)
+    } else if let seed {
+      throw try SingleRun(seed: seed, isVerbose: verbose, common: common).run().code
+    } else if let seeds {
+      throw try RangeRun(seeds: seeds, jobs: jobs, endsAtFirst: first, common: common).run().code
+    }
+  }
+}
+
+/// What every way of running takes.
+struct CommonOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("Plant a bug; 'list' prints their names.", valueName: "name"))
+  var plant: String?
+  @Option(
+    name: .customLong("set"),
+    help: ArgumentHelp(
+      "Set an option instead of drawing it; may be repeated. Options: "
+        + SimulationOptions.settable.map { "\($0.name) (\($0.takes))" }.joined(separator: ", ") + ".",
+      valueName: "name=value"))
+  var settings: [SettingArgument] = []
+  @Flag(help: "Print JSON.")
+  var json = false
+
+  func check() throws {
+    do { _ = try options(for: 1) } catch let fault as SimulationOptions.SetFault {
+      throw ValidationError(fault.description)
+    }
+    guard let plant else { return }
+    guard PlantedBug(rawValue: plant) != nil else {
+      throw ValidationError("there is no bug \(plant) to plant; 'kvsim --plant list' prints their names")
+    }
+    #if !Planted
+      throw ValidationError(
+        "this kvsim was built without the bugs; build one that has them: swift build -c release --traits Planted "
+          + "--scratch-path .build-planted --product kvsim")
+    #endif
   }
 
-  func one(_ seed: UInt64) {
-    let options = options(seed)
-    for line in options.lines { print(line) }
-    let simulation = Simulation(options, trace: Trace(write: verbose ? { print($0) } : nil))
-    for fault in simulation.faults.prefix(20) { print(fault.line) }
-    simulation.run()
-    print(simulation.counts, simulation.trace.hash)
-    for violation in simulation.violations { print(violation) }
+  func plantBug() {
+    #if Planted
+      Planted.bug = plant.flatMap(PlantedBug.init(rawValue:))
+    #endif
+  }
+
+  func options(for seed: UInt64) throws -> SimulationOptions {
+    try Shrink.options(seed: seed, settings.map(\.setting))
+  }
+
+  /// These options as they are typed.
+  var arguments: [String] {
+    (plant.map { ["--plant", $0] } ?? []) + settings.flatMap { ["--set", "\($0.setting.name)=\($0.setting.value)"] }
+  }
+}
+
+/// `name=value`.
+struct SettingArgument: ExpressibleByArgument {
+  var setting: Shrink.Setting
+
+  init(_ setting: Shrink.Setting) { self.setting = setting }
+
+  init?(argument: String) {
+    guard let equals = argument.firstIndex(of: "=") else { return nil }
+    setting = Shrink.Setting(String(argument[..<equals]), String(argument[argument.index(after: equals)...]))
+  }
+}
+
+/// `A..B`, both ends included, or one number.
+struct SeedRange: ExpressibleByArgument {
+  var range: ClosedRange<UInt64>
+
+  init(_ range: ClosedRange<UInt64>) { self.range = range }
+
+  init?(argument: String) {
+    let ends = argument.split(separator: ".", omittingEmptySubsequences: true).map { UInt64($0) }
+    guard let low = ends.first ?? nil, let high = ends.last ?? nil, ends.count <= 2, low <= high else { return nil }
+    range = low...high
+  }
+}
+
+/// How a run ended, and the exit code that says so.
+enum Ending: String {
+  case held
+  case safety
+  case liveness
+  case crash
+
+  init(of violations: [Violation]) {
+    guard let first = violations.first else {
+      self = .held
+      return
+    }
+    self = first.invariant.isSafety ? .safety : .liveness
+  }
+
+  var code: ExitCode {
+    switch self {
+    case .held: .success
+    case .safety: ExitCode(1)
+    case .liveness: ExitCode(3)
+    case .crash: ExitCode(4)
+    }
   }
 }

@@ -63,7 +63,7 @@ public final class Simulation {
   var layout: Layout
   var network: SimulatedNetwork
   var phase = Phase.faulty
-  var history: History
+  public internal(set) var history: History
   let keys: [Key]
   /// Where each key's copies are, by key: for clients that route.
   var ownersOfKeys: [[Int]] = []
