@@ -171,16 +171,10 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: .unreadable))
       return
     }
-    switch Merge.apply(change, to: current) {
-    case .failure(let failure): results.append(StorageCompletion(id: id, result: .refused(failure)))
-    case .success(let outcome):
-      let encoded = EncodedRecord(outcome.record)
-      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
-      if outcome.changed {
-        gather(key, from: current, to: outcome.record, encoded: encoded, id: id)
-      } else {
-        acknowledgeUnchanged(key, id: id, results: &results)
-      }
+    switch Merge.step(change, onto: current, id: id, results: &results) {
+    case .changed(let record, let encoded): gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
+    case .refused: break
     }
   }
 
@@ -236,12 +230,5 @@ public final class MemoryStorage: ShardStorage {
     }
     if let lease = batch.lease { durable.lease = lease }
     results.append(contentsOf: batch.answers)
-  }
-}
-
-extension Merged {
-  /// What a store answers for an outcome whose stored form is `encoded`.
-  public init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
-    self.init(record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context)
   }
 }

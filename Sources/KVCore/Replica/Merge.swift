@@ -11,6 +11,30 @@ public enum Merge {
     public var minted: Version?
   }
 
+  /// What is left to a store once the answer of a merge is known.
+  public enum Step: Sendable {
+    /// To be written, in its stored form too, and then answered `.synced`.
+    case changed(Record, EncodedRecord)
+    /// Nothing to write: `.synced` as soon as what it joined onto is.
+    case unchanged
+    case refused
+  }
+
+  /// Applies `change` and answers what is known at once, `.merged` or `.refused`: what all stores have in common.
+  public static func step(
+    _ change: Change, onto current: Record, id: StorageID, results: inout [StorageCompletion]
+  ) -> Step {
+    switch apply(change, to: current) {
+    case .failure(let failure):
+      results.append(StorageCompletion(id: id, result: .refused(failure)))
+      return .refused
+    case .success(let outcome):
+      let encoded = EncodedRecord(outcome.record)
+      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
+      return outcome.changed ? .changed(outcome.record, encoded) : .unchanged
+    }
+  }
+
   /// Applies `change` to the state `current` of its key, unsynced joins included.
   public static func apply(_ change: Change, to current: Record) -> Result<Outcome, Failure> {
     switch change {
@@ -68,6 +92,12 @@ public enum Merge {
       return Failure(.tooManySiblings, detail: "the key has \(record.versions.count) concurrent versions")
     }
     return nil
+  }
+}
+
+extension Merged {
+  fileprivate init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
+    self.init(record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context)
   }
 }
 
