@@ -157,7 +157,7 @@ public struct RecordDelta: Equatable, Sendable {
 /// need not: a quorum read that returned the version had it written to a write quorum first, so a retry that finds no
 /// trace at R owners repeats a write that nobody was told of.
 public enum RequestMemory {
-  public struct Entry: Hashable, Sendable {
+  public struct Entry: Hashable, Comparable, Sendable {
     public var id: RequestID
     /// May be forgotten from here on.
     public var until: WallTime
@@ -166,10 +166,16 @@ public enum RequestMemory {
       self.id = id
       self.until = until
     }
+
+    public static func < (a: Entry, b: Entry) -> Bool { a.id == b.id ? a.until < b.until : a.id < b.id }
   }
 
   /// Milliseconds for which a retry may follow its first attempt.
   public static let spanMs: UInt64 = 60_000
+
+  /// Ids are kept, and forgotten, by the minute of their `until`: one range a minute. An id that is replaced twice, as
+  /// after the second round of an overwrite, stands in two minutes, and is remembered until the later one is over.
+  public static func minute(of until: WallTime) -> UInt64 { until.milliseconds / 60_000 }
 
   static func replaced(from old: Record, to new: Record) -> [Entry] {
     let newest = new.highestStamp.wall.milliseconds

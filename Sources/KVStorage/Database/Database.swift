@@ -136,16 +136,16 @@ final class Database: @unchecked Sendable {
     let iterator = rocksdb_create_iterator_cf(handle, diskReads, families[Family.meta.rawValue])!
     defer { rocksdb_iter_destroy(iterator) }
     var target: [UInt8] = []
-    var bucket: UInt64 = 0
+    var minute: UInt64 = 0
     while true {
-      RequestSpace.encode(id, bucket: bucket, into: &target)
+      RequestSpace.encode(id, minute: minute, into: &target)
       target.withUnsafeBytes { rocksdb_iter_seek(iterator, $0.characters, $0.count) }
       guard rocksdb_iter_valid(iterator) != 0 else { break }
       var count = 0
       let key = rocksdb_iter_key(iterator, &count)
       guard let found = RequestSpace.decode(UnsafeRawBufferPointer(start: key, count: count)) else { break }
       if found.id == id { return .success(true) }
-      bucket = found.bucket > bucket ? found.bucket : bucket + 1
+      minute = found.minute > minute ? found.minute : minute + 1
     }
     var error: UnsafeMutablePointer<CChar>?
     rocksdb_iter_get_error(iterator, &error)
