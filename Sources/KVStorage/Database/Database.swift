@@ -102,7 +102,11 @@ final class Database: @unchecked Sendable {
     Database.skipCounting()
     var error: UnsafeMutablePointer<CChar>?
     rocksdb_write(handle, synced ? syncedWrites : unsyncedWrites, batch.handle, &error)
-    return RocksDBError(taking: error)
+    guard let error = RocksDBError(taking: error) else { return nil }
+    // Else RocksDB mends a full disk by itself (7.8, `ErrorHandler::RecoverFromNoSpace`; it cannot be turned off): it
+    // flushes at once, and before that asks for the failed sync of the log again (HAZARDS.md row 37).
+    rocksdb_cancel_all_background_work(handle, 0)
+    return error
   }
 
   /// Turns RocksDB's counters of this thread off: they take a tenth of a read. A serial queue may run on another thread
