@@ -29,6 +29,14 @@ public enum StorageOperation: Equatable, Sendable {
   /// Whether a write with this request id was applied to the key: its version is in the record, or was replaced less
   /// than `RequestMemory.span` ago. Answer: `.request`, or `.unreadable`.
   case findRequest(RequestID, Key)
+
+  /// The key whose operations keep their order; nil for what belongs to the shard.
+  public var key: Key? {
+    switch self {
+    case .read(let key), .merge(let key, _), .findRequest(_, let key): key
+    case .extendLease: nil
+    }
+  }
 }
 
 /// What a merge brings.
