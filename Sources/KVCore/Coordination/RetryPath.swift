@@ -109,11 +109,8 @@ extension Shard {
     let write = retry.operation.write
     // What lies beside the write was never shown to its author, so the receipt must not cover it.
     let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
-    let token = ContextToken(
-      cluster: cluster, key: write.key, vector: isAlone ? record.context : write.context?.vector ?? VersionVector(),
-      stamp: record.highestStamp, secret: view.secret)
     let receipt = Receipt(
-      context: token, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
+      context: isAlone ? token(of: record, write.key) : nil, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
     respond(.written(receipt), retry.operation.request, now, &effects)
   }
 

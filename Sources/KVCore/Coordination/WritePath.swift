@@ -215,8 +215,9 @@ extension Shard {
     guard let operation = writes.remove(id), let minted = operation.minted, let merged = operation.merged else {
       return invariant(false, "a write ends before it was minted")
     }
-    let token = ContextToken(
-      cluster: cluster, key: operation.write.key, vector: merged.covered, stamp: minted.stamp, secret: view.secret)
+    let token = merged.covered.map {
+      ContextToken(cluster: cluster, key: operation.write.key, vector: $0, stamp: minted.stamp, secret: view.secret)
+    }
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
     respond(.written(receipt), operation.request, now, &effects)

@@ -10,7 +10,7 @@ public enum Merge {
     public var beside: Beside?
     public var minted: Version?
     /// Of a mint: the history that its author may be taken to have seen.
-    public var covered = VersionVector()
+    public var covered: VersionVector?
   }
 
   /// What is left to a store once the answer of a merge is known.
@@ -75,13 +75,13 @@ public enum Merge {
     return .success(Outcome(record: record, changed: true, beside: nil, minted: version, covered: covered))
   }
 
-  /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter,
-  /// so when one beside it would be claimed too, the version is left out: whoever writes with that receipt gets a
-  /// sibling of his own, rather than replace one that he never saw.
-  private static func seen(by dot: Dot, superseding: VersionVector, in record: Record) -> VersionVector {
+  /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter;
+  /// when one that lies beside it would be claimed too, there is no vector that says it: whoever wrote with it would
+  /// replace a version that he never saw.
+  private static func seen(by dot: Dot, superseding: VersionVector, in record: Record) -> VersionVector? {
     var seen = superseding
     seen.add(dot)
-    return record.versions.contains { $0.dot != dot && seen.covers($0.dot) } ? superseding : seen
+    return record.versions.contains { $0.dot != dot && seen.covers($0.dot) } ? nil : seen
   }
 
   /// Refuses a write that would add a sibling to a key that has as many as are allowed. One that leaves fewer is

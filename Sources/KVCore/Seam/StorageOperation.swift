@@ -129,11 +129,12 @@ public struct Merged: Equatable, Sendable {
   public var minted: Version?
   /// The causal history of the join.
   public var context: VersionVector
-  /// Of a mint: the history that its author may be taken to have seen, which its receipt may cover.
-  public var covered: VersionVector
+  /// Of a mint: the history that its author may be taken to have seen, itself included; nil when it cannot be told from
+  /// versions beside it.
+  public var covered: VersionVector?
 
   public init(
-    record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector
+    record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector? = nil
   ) {
     self.record = record
     self.beside = beside
