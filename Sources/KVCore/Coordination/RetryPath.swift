@@ -107,6 +107,11 @@ extension Shard {
   mutating func onConfirmed(_ record: Record, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries.remove(id) else { return }
     let write = retry.operation.write
+    if write.context == nil, record.versions.count > 1 {
+      // Whether the first attempt came to supersede what its quorum held cannot be told any more.
+      let failure = Failure(.unavailable, .unknown, detail: "it was applied, and others wrote at the same time")
+      return respond(.failed(failure), retry.operation.request, now, &effects)
+    }
     // What lies beside the write was never shown to its author, so the receipt must not cover it.
     let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
     let receipt = Receipt(
