@@ -97,17 +97,19 @@ extension Shard {
     }
   }
 
-  /// Reads so that N−R+1 and at least W owners hold what is there, the retried version or what replaced it.
+  /// Reads all that know it, so that N−R+1 and at least W owners hold what is there, the retried version or what
+  /// replaced it.
   private mutating func confirm(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries[id] else { return }
     counters.retriesApplied += 1
     retries[id]?.isConfirming = true
     var request = retry.operation.request
     request.origin = .retry(id)
-    let needed = max(view.current?.layout.settings.readQuorum ?? 1, retry.operation.needed)
+    let quorum = max(view.current?.layout.settings.readQuorum ?? 1, retry.operation.needed)
     let read = ReadOperation(
-      key: retry.operation.write.key, needed: needed, owners: retry.operation.owners, request: request,
-      durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed), mustHear: retry.seen)
+      key: retry.operation.write.key, needed: max(quorum, retry.seen.count), owners: retry.operation.owners,
+      request: request,
+      durableNeeded: max(retry.operation.owners.copies - quorum + 1, retry.operation.needed), mustHear: retry.seen)
     startRead(read, now, &effects)
   }
 
@@ -123,7 +125,8 @@ extension Shard {
     // What lies beside the write was never shown to its author, so the receipt must not cover it.
     let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
     let receipt = Receipt(
-      context: isAlone ? token(of: record, write.key) : nil, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
+      context: isAlone ? token(of: record, write.key) : nil, stamp: record.highestStamp,
+      acknowledgements: UInt8(retry.operation.needed), hints: 0)
     respond(.written(receipt), retry.operation.request, now, &effects)
   }
 
@@ -152,7 +155,8 @@ extension Shard {
   private mutating func failRetry(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries.remove(id) else { return }
     let failure = quorumFailure(
-      "know whether it was applied", needed: retry.operation.owners.nodes.count, got: retry.unseen.union(retry.seen).count, .unknown)
+      "know whether it was applied", needed: retry.operation.owners.nodes.count,
+      got: retry.unseen.union(retry.seen).count, .unknown)
     respond(failure, retry.operation.request, now, &effects)
   }
 }
