@@ -50,10 +50,15 @@ public enum Merge {
     var record = current.joined(incoming)
     if planted(.contextNotJoined) { record = Record(context: current.context, versions: record.versions) }
     if let failure = storable(record) { return .failure(failure) }
-    var outcome = Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil)
-    outcome.isContested =
-      record.versions.count > 1
-      && !incoming.versions.allSatisfy { version in record.versions.contains { $0.dot == version.dot } }
+    var outcome = Outcome(record: record, changed: record != current, beside: nil, minted: nil)
+    let isLive = incoming.versions.allSatisfy { version in record.versions.contains { $0.dot == version.dot } }
+    if isLive {
+      // None of what lies beside it can have seen it, or it would have been replaced.
+      outcome.beside = incoming.beside(in: record)
+    } else {
+      // The one version that is here has replaced it; of several, some may not have.
+      outcome.isContested = record.versions.count > 1
+    }
     return .success(outcome)
   }
 
