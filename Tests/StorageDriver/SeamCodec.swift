@@ -209,13 +209,19 @@ extension Merged {
     bytes.append(optional: beside) { $0.encode(into: &$1) }
     bytes.append(optional: minted) { $0.encode(into: &$1) }
     context.encode(into: &bytes)
+    bytes.append(optional: covered) { $0.encode(into: &$1) }
+    bytes.append(bool: isContested)
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
     let record = EncodedRecord(unverified: try reader.blob())
     let beside = try reader.optional { (reader) throws(DecodeError) in try Beside(from: &reader) }
     let minted = try reader.optional { (reader) throws(DecodeError) in try Version(from: &reader) }
-    self.init(record: record, beside: beside, minted: minted, context: try VersionVector(from: &reader))
+    let context = try VersionVector(from: &reader)
+    let covered = try reader.optional { (reader) throws(DecodeError) in try VersionVector(from: &reader) }
+    self.init(
+      record: record, beside: beside, minted: minted, context: context, covered: covered,
+      isContested: try reader.bool())
   }
 }
 

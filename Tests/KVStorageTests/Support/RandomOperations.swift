@@ -24,12 +24,13 @@ struct RandomOperations {
 
   mutating func next() -> StorageOperation {
     counter += 1
-    let key = keys[random.index(keys.count)]
+    let place = random.index(keys.count)
+    let key = keys[place]
     switch random.index(12) {
     case 0: return .read(key)
     case 1: return .findRequest(RequestID(client: 9, sequence: random.within(1...counter)), key)
     case 2: return .extendLease(Lease(actor: testActor, sequence: counter * 100, stamp: stamp(counter)))
-    case 3, 4, 5: return .merge(key, .join(theirs()))
+    case 3, 4, 5: return .merge(key, .join(theirs(place)))
     default: return .merge(key, mine(key))
     }
   }
@@ -58,7 +59,7 @@ struct RandomOperations {
   private mutating func secondRound(of first: (dot: Dot, request: UInt64), _ change: inout Mint) {
     var covered = VersionVector()
     covered.add(first.dot)
-    let beside = Beside(history: theirs().context, stamp: change.stamp)
+    let beside = Beside(history: theirs(0).context, stamp: change.stamp)
     change.basis = .again(first: first.dot, covered: covered, beside: beside)
     change.stampCeiling = Stamp(bits: change.stamp.bits + random.within(0...50) << 16)
     change.requestID.sequence = first.request
@@ -68,13 +69,14 @@ struct RandomOperations {
   private mutating func context(_ dots: [Dot]) -> VersionVector {
     var context = VersionVector()
     if !dots.isEmpty, random.chance(3, of: 4) { context.add(dots[random.index(dots.count)]) }
-    if random.chance(1, of: 4) { context.join(theirs().context) }
+    if random.chance(1, of: 4) { context.join(theirs(0).context) }
     if random.chance(1, of: 40) { context.add(dot(counter + 3)) }
     return context
   }
 
-  /// Another replica's state. A dot names one version for ever, so its content follows from it.
-  private mutating func theirs() -> Record {
+  /// Another replica's state of the key at `place`. A dot names one version of a key for ever, so its content follows
+  /// from it.
+  private mutating func theirs(_ place: Int) -> Record {
     let actor = Actor(node: NodeID(random.within(2...4)), epoch: 1)
     var context = VersionVector()
     context.add(dot(random.within(1...20), of: Actor(node: NodeID(5), epoch: 2)))
@@ -82,6 +84,7 @@ struct RandomOperations {
     for number in Set([random.within(1...20), random.within(1...20)]) {
       var found = version(number, "theirs \(number)", of: actor)
       found.stamp = stamp(number * 5_000)
+      found.requestID.sequence = number * 100 + UInt64(place)
       if number % 3 == 0 {
         found.expiry = WallTime(milliseconds: number * 500)
         if random.chance(1, of: 3) { found.content = .swept }
