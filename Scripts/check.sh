@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # Everything that must hold before a commit goes to others; CI runs this file.
 #
-#   Scripts/check.sh [STEP…]     steps: selftest lint imports words shell build test (default: all, in this order)
+#   Scripts/check.sh [STEP…]     steps: selftest lint imports words shell build test simulate planted
+#                                (default: all, in this order)
+#
+#   RINGKV_SEEDS                 seeds that `simulate` runs (default 400: about a minute)
+#   RINGKV_PLANTED_SCRATCH       where the simulator with the planted bugs is built (default .build-planted)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
-all_steps=(selftest lint imports words shell build test)
+all_steps=(selftest lint imports words shell build test simulate planted)
 
 # What each target may import. Arrows point up the page of the design: a line longer than it was is a decision.
 # The standard library's own Synchronization is for shells: the core has nothing to synchronise.
@@ -137,6 +141,49 @@ step_build() {
 }
 
 step_test() { "$repo/Scripts/test.sh"; }
+
+# find_kvsim: the simulator as the release tests built it, or a new one; its path on stdout.
+find_kvsim() {
+  local bin
+  bin=$(swift build --package-path "$repo" --scratch-path "$scratch" -c release --show-bin-path)
+  if [[ ! -x $bin/kvsim ]]; then
+    swift build --package-path "$repo" --scratch-path "$scratch" -c release --product kvsim >&2
+  fi
+  echo "$bin/kvsim"
+}
+
+# hashes_of KVSIM FIRST LAST: the trace hash of each seed.
+hashes_of() { "$1" --seeds "$2..$3" --json | grep -oE '"(hash|seed)":"?[0-9a-f]+"?'; }
+
+# A minute of seeds; and a hundred of them once more, in other processes with other hash seeds: the same traces.
+step_simulate() {
+  local kvsim
+  kvsim=$(find_kvsim)
+  "$kvsim" --seeds "1..${RINGKV_SEEDS:-400}" --jobs 2
+  diff <(hashes_of "$kvsim" 1 100) <(hashes_of "$kvsim" 1 100) || die "the same seeds gave other traces"
+  [[ $(hashes_of "$kvsim" 1 2 | wc -l) == 4 ]] || die "no traces to compare"
+}
+
+# Each planted bug must be found within 2,000 seeds; prints by which checker, and at which seed.
+step_planted() {
+  local kvsim name code=0 found=0 report
+  swift build --package-path "$repo" --scratch-path "${RINGKV_PLANTED_SCRATCH:-$repo/.build-planted}" -c release \
+    --traits Planted --product kvsim
+  kvsim=$(swift build --package-path "$repo" --scratch-path "${RINGKV_PLANTED_SCRATCH:-$repo/.build-planted}" -c release \
+    --traits Planted --show-bin-path)/kvsim
+  printf '%-28s %-6s %-10s %s\n' BUG SEED BY WHAT
+  for name in $("$kvsim" --plant list); do
+    code=0
+    report=$("$kvsim" --plant "$name" --seeds 1..2000 --jobs 2 --first 2>/dev/null) || code=$?
+    if ((code == 0)); then
+      complain "the planted bug $name was not found within 2000 seeds"
+      found=1
+    fi
+    printf '%-28s %s\n' "$name" "$(sed -nE 's/^seed ([0-9]+) FAILED \([a-z]+\) ([A-Z]+|the run): ?(.*)$/\1 \2 \3/p' <<<"$report" |
+      head -1 | awk '{ seed = $1; by = $2; $1 = $2 = ""; printf "%-6s %-10s %s", seed, by, substr($0, 3, 90) }')"
+  done
+  return $found
+}
 
 # --- running them --------------------------------------------------------------------------------------------------
 

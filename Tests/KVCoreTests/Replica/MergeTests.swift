@@ -131,6 +131,47 @@ struct MergeTests {
     #expect(!again.changed)
   }
 
+  /// kvsim, seed 21: two overwrites at once. The one that was replaced had been told of the other's version, and its
+  /// second round deleted it, with nothing in its place.
+  @Test func `the second round of an overwrite that was replaced deletes nothing that is here`() throws {
+    let first = try record(mint(1))
+    let successor = Version(
+      dot: Dot(actor: Self.other, counter: 6), stamp: Stamp(bits: 20 << 16),
+      requestID: RequestID(client: 2, sequence: 1), checksum: 0, content: .tombstone)
+    var replaced = first
+    replaced.add(successor, superseding: first.context)
+    let beside = VersionVector([.init(actor: Self.other, counter: 6)])
+    let outcome = try Merge.apply(mint(2, again(first, beside: beside)), to: replaced).get()
+    #expect(outcome.record.versions == [successor])
+    #expect(outcome.minted == nil)
+  }
+
+  /// kvsim, seed 58: an entry of a vector claims every dot up to its counter, so the receipt of a write claimed a sibling
+  /// that the same node had minted before it, and the next write with that receipt replaced it, unseen.
+  @Test func `a receipt covers the write, and no version beside it`() throws {
+    let alone = try Merge.apply(mint(1), to: Record()).get()
+    #expect(alone.covered?.covers(Dot(actor: Self.actor, counter: 1)) == true)
+    let beside = try Merge.apply(mint(2, .context(VersionVector())), to: alone.record).get()
+    #expect(beside.record.versions.count == 2)
+    #expect(beside.covered == nil)
+  }
+
+  /// kvsim, seeds 92 and 209: an owner that has seen the overwrite replaced cannot say which of its versions came before.
+  @Test func `a join of what was replaced here is contested when several versions are here`() throws {
+    let incoming = try record(mint(1))
+    func version(_ counter: UInt64) -> Version {
+      Version(
+        dot: Dot(actor: Self.other, counter: counter), stamp: Stamp(bits: 20 << 16),
+        requestID: RequestID(client: 2, sequence: counter), checksum: 0, content: .tombstone)
+    }
+    let one = Record(context: incoming.context, versions: [version(6)])
+    let two = Record(context: incoming.context, versions: [version(6), version(7)])
+    let single = try Merge.apply(.join(incoming), to: one).get()
+    #expect(!single.isContested && single.beside == nil)
+    #expect(try Merge.apply(.join(incoming), to: two).get().isContested)
+    #expect(try !Merge.apply(.join(incoming), to: Record()).get().isContested)
+  }
+
   @Test func `a request id is remembered for a minute from when its version was replaced`() throws {
     let key = try Key([1])
     let old = try record(mint(1, stamp: 1_000))
