@@ -78,6 +78,7 @@ let package = Package(
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator"]),
     tests("KVSimulatorTests", ["KVModel", "KVCore", "KVSimulator"]),
+    tests("KVSimTests", ["kvsim", "KVSimulator", "KVModel", "KVClient", "FakeNodes", argumentParser]),
     tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),
   ]
 )

@@ -4,5 +4,6 @@ import KVSimulator
 @main
 struct KVSim: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "kvsim", abstract: "Runs whole clusters in one thread and one seed, and checks what clients saw.")
+    commandName: "kvsim", abstract: "Runs whole clusters in one thread and one seed, and checks what clients saw.",
+    subcommands: [LoadVerb.self, ChaosVerb.self])
 }
