@@ -26,8 +26,12 @@ public enum Limits {
   public static let replication = 1...7
   /// Requests stay on a node no longer than this, whatever deadline they ask for, milliseconds.
   public static let deadlineMsMax: UInt64 = 60_000
-  /// How far a stamp may run ahead of the reader's clock, milliseconds.
+  /// How far a fresh stamp may run ahead of the clock of a node that lets it in, milliseconds.
   public static let clockSkewMsMax: UInt64 = 500
+  /// How far a node lets its own stamps run ahead of its clock, milliseconds. What lies between this and
+  /// `clockSkewMsMax` is room for the nodes' clocks to differ: a stamp at the very edge would be refused by every peer
+  /// whose clock is a little behind.
+  public static let clockLeadMsMax: UInt64 = 250
   /// The longest time to live, milliseconds: ten years.
   public static let ttlMsMax: UInt64 = 10 * 365 * 86_400_000
 }

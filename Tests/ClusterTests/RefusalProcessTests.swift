@@ -17,7 +17,7 @@ extension ProcessTests {
 
     @Test func `a data directory of a running process is refused, and that process goes on`() async throws {
       try await Cluster.run { cluster in
-        let second = try NodeProcess(number: 9, in: cluster.root, flags: [], shim: nil)
+        let second = try NodeProcess(number: 9, in: cluster.root)
         try second.launch(data: cluster[1].data)
         #expect(try await second.ended(within: .seconds(10)) == .exited(1))
         #expect(second.log.contains("is in use by process"), "\(second.logTail)")

@@ -25,7 +25,7 @@ struct LeaseState: Equatable, Sendable {
 
   /// Everything up to a lease counts as handed out, under whatever actor; a new actor counts from one.
   init(recovered lease: Lease?, actor: Actor) {
-    if let lease, lease.actor == actor { next = lease.sequence + 1 }
+    if let lease, lease.actor == actor, !planted(.dotReused) { next = lease.sequence + 1 }
   }
 
   var isRequested: Bool { requested != nil }
@@ -58,8 +58,8 @@ extension Shard {
   mutating func mintable(
     for id: OperationID, above floor: Stamp, _ now: Now, _ effects: inout [Effect]
   ) -> (dot: Dot, stamp: Stamp)? {
-    clock.limit(to: now.wall)
     clock.observe(floor)
+    clock.limit(to: now.wall)
     let stamp = clock.tick(at: now.wall)
     if !lease.isRequested, lease.runsLow(stamp: stamp, settings: settings) {
       let wanted = lease.request(actor: actor, stamp: stamp, settings: settings)

@@ -144,7 +144,7 @@ extension Shard {
     guard let operation = reads[id] else { return }
     let (join, holders) = operation.joined(seed: digestSeed)
     reads[id]?.phase = .settling(join)
-    reads[id]?.durable = holders
+    reads[id]?.durable = planted(.writeBackSkipped) ? operation.answered : holders
     let behind = OwnerMask(bits: operation.answered.bits & ~holders.bits)
     writeBack(id, to: behind, now, &effects)
     if !finishIfDurable(id, now, &effects) { widenWriteBack(id, enough: true, now, &effects) }
@@ -269,6 +269,7 @@ extension Shard {
 
   /// Only here is a record filtered: expired is absent. Siblings of one request are one write, shown once.
   func answer(_ record: Record, of key: Key, _ now: Now) -> ReadAnswer {
+    let wall = planted(.expiredReturned) ? WallTime(milliseconds: 0) : now.wall
     var siblings: [ReadAnswer.Sibling] = []
     var shown: [Version] = []
     for version in record.newestFirst {
@@ -276,7 +277,7 @@ extension Shard {
       shown.append(version)
       siblings.append(
         ReadAnswer.Sibling(
-          stamp: version.stamp, expiry: version.expiry, checksum: version.checksum, value: version.value(at: now.wall)))
+          stamp: version.stamp, expiry: version.expiry, checksum: version.checksum, value: version.value(at: wall)))
     }
     return ReadAnswer(context: token(of: record, key), siblings: siblings)
   }

@@ -25,6 +25,7 @@ struct RetryOperation: Sendable {
 extension Shard {
   mutating func startRetry(_ operation: WriteOperation, _ now: Now, _ effects: inout [Effect]) {
     counters.retries += 1
+    if planted(.retryAppliedTwice) { return startWrite(operation, now, &effects) }
     let needed = view.current?.layout.settings.readQuorum ?? 1
     var retry = RetryOperation(operation: operation, needed: needed)
     for (place, node) in operation.owners.nodes.enumerated()

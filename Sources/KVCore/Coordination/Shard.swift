@@ -192,6 +192,10 @@ public struct Shard: Sendable {
 
   static let tickID = OperationID(kind: .housekeeping, shard: 0, slot: 0, generation: 0)
   static let leaseID = OperationID(kind: .housekeeping, shard: 0, slot: 1, generation: 0)
+  /// Names this shard, so that the answer finds it on whatever loop it arrives: a peer may have fewer shards.
+  private var pingID: OperationID {
+    OperationID(kind: .housekeeping, shard: identity.shard, slot: 2, generation: 0)
+  }
 
   private mutating func onTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     switch id.kind {
@@ -209,7 +213,7 @@ public struct Shard: Sendable {
     let deadline = now.instant.advanced(by: .seconds(1))
     for peer in reachability.quiet(for: settings.tick, at: now.instant) {
       let ping = PeerMessage.ping(clockMs: now.instant.milliseconds)
-      send(ping, to: peer, Envelope(operation: 0, deadline: deadline), now, &effects)
+      send(ping, to: peer, Envelope(operation: pingID.raw, deadline: deadline), now, &effects)
     }
     reachability.onTick()
     forwardsSeen = forwardsSeen.filter { $0.value > now.instant }
@@ -230,7 +234,7 @@ public struct Shard: Sendable {
 
 extension PeerMessage {
   /// A reply to a question of ours, rather than a question.
-  var isAnswer: Bool {
+  public var isAnswer: Bool {
     switch self {
     case .replicaReadReply, .replicaWriteReply, .requestCheckReply, .forwardedReply, .pong: true
     case .replicaRead, .replicaWrite, .requestCheck, .forwarded, .ping: false

@@ -86,7 +86,8 @@ struct Slots<Operation: Sendable>: Sendable {
   }
 
   func isLive(_ id: OperationID) -> Bool {
-    id.slot < slots.count && slots[id.slot].generation == id.generation && slots[id.slot].operation != nil
+    id.slot < slots.count && (slots[id.slot].generation == id.generation || planted(.lateReplyCounted))
+      && slots[id.slot].operation != nil
   }
 
   @discardableResult

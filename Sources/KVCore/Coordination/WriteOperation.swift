@@ -36,10 +36,15 @@ struct WriteOperation: Sendable {
   /// What owners hold that the first round did not cover.
   var beside: Beside?
 
-  var decision: OwnerSet.Decision { owners.decision(needed: needed, succeeded: acknowledged, failed: failed) }
+  var decision: OwnerSet.Decision {
+    let needed = planted(.writeQuorumNotAwaited) ? 1 : needed
+    return owners.decision(needed: needed, succeeded: acknowledged, failed: failed)
+  }
 
   /// An overwrite supersedes all that its write quorum held, so it goes round once more when there was more.
-  var needsSecondRound: Bool { round == 1 && write.context == nil && beside != nil }
+  var needsSecondRound: Bool {
+    round == 1 && write.context == nil && beside != nil && !planted(.secondRoundSkipped)
+  }
 
   /// What this round's version supersedes.
   var basis: Mint.Basis {

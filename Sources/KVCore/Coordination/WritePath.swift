@@ -39,7 +39,7 @@ extension Shard {
   mutating func mint(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
     let write = operation.write
-    let ceiling = Stamp(WallTime(milliseconds: now.wall.milliseconds + Limits.clockSkewMsMax))
+    let ceiling = HybridClock.ceiling(at: now.wall)
     let floor = write.context?.stamp ?? .zero
     guard let (dot, stamp) = mintable(for: id, above: floor, now, &effects) else { return }
     writes[id]?.phase = .minting
@@ -102,8 +102,9 @@ extension Shard {
 
   private mutating func sendRecord(of id: OperationID, to node: NodeID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id], let minted = operation.minted, let merged = operation.merged else { return }
-    let write = ReplicaWrite(
-      key: operation.write.key, purpose: .write(minted: minted.dot), record: merged.record)
+    var record = merged.record
+    if planted(.deltaSent) { record = EncodedRecord(Record(context: merged.context, versions: [minted])) }
+    let write = ReplicaWrite(key: operation.write.key, purpose: .write(minted: minted.dot), record: record)
     send(
       .replicaWrite(write), to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now,
       &effects)
@@ -137,6 +138,9 @@ extension Shard {
     _ node: NodeID, beside: Beside?, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let place = writes[id]?.owners.place(of: node) else { return }
+    if planted(.ownerCountedTwice), let operation = writes[id], operation.acknowledged.contains(place) {
+      writes[id]?.acknowledged.insert((place + 1) % operation.owners.nodes.count)
+    }
     writes[id]?.acknowledged.insert(place)
     writes[id]?.failed.remove(place)
     if let beside {
@@ -186,7 +190,7 @@ extension Shard {
   }
 
   mutating func onWriteTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard writes.isLive(id) else { return }
+    guard writes.isLive(id), !planted(.deadlineIgnored) else { return }
     failWrite(id, now, &effects)
   }
 
@@ -195,7 +199,7 @@ extension Shard {
   /// Once the dot may be minted, the write may be there, or appear later.
   private mutating func failWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes.remove(id) else { return }
-    let nothingHappened = operation.round == 1 && operation.phase == .leasing
+    let nothingHappened = operation.round == 1 && operation.phase == .leasing || planted(.rejectedAfterMint)
     let failure = quorumFailure(
       "synced it", needed: operation.needed, got: operation.acknowledged.count,
       nothingHappened ? .rejected : .unknown)

@@ -264,4 +264,11 @@ extension Failure {
   public static var notInCluster: Failure {
     Failure(.notMember, detail: "this node belongs to no cluster yet; form one with: kvctl cluster init")
   }
+
+  /// The same; of a write that was sent before nobody here knows what became of it.
+  public static func notInCluster(for request: ClientRequest) -> Failure {
+    var failure = Failure.notInCluster
+    if request.isRetry { failure.outcome = .unknown }
+    return failure
+  }
 }

@@ -43,7 +43,7 @@ public struct NodeState: Equatable, Sendable {
   public func started(nonce: UInt64) -> NodeState {
     var next = self
     next.generation = Generation(number: generation.number + 1, nonce: nonce, predecessor: generation.nonce)
-    if !stoppedCleanly || epoch == 0 { next.epoch = epoch + 1 }
+    if !stoppedCleanly && !planted(.epochKept) || epoch == 0 { next.epoch = epoch + 1 }
     next.stoppedCleanly = false
     return next
   }

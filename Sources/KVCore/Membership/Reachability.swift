@@ -6,7 +6,7 @@ import KVModel
 /// ```
 ///   link up, answers      link up, asked and silent          link down
 ///        near ───────────────►  slow (500 ms) ───────────────► away
-///          ◄──────────── any reply ───────────◄── link up ─────┘
+///          ◄──────────── any answer ──────────◄── link up ─────┘
 /// ```
 public struct Reachability: Equatable, Sendable {
   public enum Standing: Equatable, Sendable {
@@ -20,12 +20,12 @@ public struct Reachability: Equatable, Sendable {
     var isLinked = false
     /// Questions without an answer.
     var outstanding = 0
-    /// Since when something was asked and nothing at all was heard.
+    /// Since when something was asked and nothing was answered.
     var silentSince: Instant?
     var lastHeard = Instant(nanoseconds: 0)
   }
 
-  /// Asked for so long without hearing anything, a peer is slow.
+  /// Asked for so long without an answer to anything, a peer is slow.
   public static let slowAfter = Span64.milliseconds(500)
 
   /// Invariant: ascending by node.
@@ -56,11 +56,13 @@ public struct Reachability: Equatable, Sendable {
     if peers[place].silentSince == nil { peers[place].silentSince = now }
   }
 
-  /// Something arrived from a peer. An answer settles one question; anything shows that it is there.
+  /// Something arrived from a peer. An answer settles one question, and shows that the peer hears and answers. A
+  /// question of its own shows only that it speaks: what is sent to it may be lost all the same (HAZARDS.md row 50).
   mutating func onHeard(_ node: NodeID, isAnswer: Bool, at now: Instant) {
     guard let place = place(of: node) else { return }
-    if isAnswer { peers[place].outstanding = max(0, peers[place].outstanding - 1) }
     peers[place].lastHeard = now
+    guard isAnswer else { return }
+    peers[place].outstanding = max(0, peers[place].outstanding - 1)
     peers[place].silentSince = nil
   }
 
@@ -74,9 +76,13 @@ public struct Reachability: Equatable, Sendable {
     for place in peers.indices { peers[place].outstanding -= (peers[place].outstanding + 3) / 4 }
   }
 
-  /// Linked peers that said nothing for `span`: to be pinged, so that silence is noticed while nobody asks.
+  /// Linked peers that said nothing, or answered nothing, for `span`: to be pinged, so that silence is noticed while
+  /// nobody asks, and so is its end.
   func quiet(for span: Span64, at now: Instant) -> [NodeID] {
-    peers.filter { $0.isLinked && now.since($0.lastHeard) >= span }.map(\.node)
+    peers.filter { peer in
+      let isUnanswered = peer.silentSince.map { now.since($0) >= span } ?? false
+      return peer.isLinked && (isUnanswered || now.since(peer.lastHeard) >= span)
+    }.map(\.node)
   }
 
   private func place(of node: NodeID) -> Int? { peers.firstIndex { $0.node == node } }

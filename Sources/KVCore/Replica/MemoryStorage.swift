@@ -150,7 +150,8 @@ public final class MemoryStorage: ShardStorage {
   }
 
   private func read(_ key: Key) -> StorageResult {
-    switch durable.records[key] {
+    if planted(.unsyncedReadable), let entry = unsynced[key] { return .record(EncodedRecord(entry.record)) }
+    return switch durable.records[key] {
     case nil: .record(.empty)
     case .intact(_, let encoded): .record(encoded)
     case .damaged: .unreadable

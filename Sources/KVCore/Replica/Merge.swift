@@ -20,7 +20,8 @@ public enum Merge {
   }
 
   private static func join(_ incoming: Record, into current: Record) -> Result<Outcome, Failure> {
-    let record = current.joined(incoming)
+    var record = current.joined(incoming)
+    if planted(.contextNotJoined) { record = Record(context: current.context, versions: record.versions) }
     if let failure = storable(record) { return .failure(failure) }
     return .success(
       Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil))

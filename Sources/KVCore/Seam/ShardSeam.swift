@@ -51,9 +51,9 @@ public struct ShardSettings: Equatable, Sendable {
   public var replicaOperationsMax = 65_536
   /// Counters leased at a time.
   public var leaseSequences: UInt64 = 65_536
-  /// How far ahead stamps are leased, milliseconds. Below the bound on skew, or a node that crashed and came back at
-  /// once would be refused by its peers.
-  public var leaseStampMs: UInt64 = 400
+  /// How far ahead stamps are leased, milliseconds. Not above what a node may lead: what is leased counts as handed out
+  /// after a crash.
+  public var leaseStampMs: UInt64 = 200
   /// A read asks another owner no earlier and no later than this, whatever the observed p95.
   public var hedgeAfterMin = Span64.milliseconds(1)
   public var hedgeAfterMax = Span64.milliseconds(100)

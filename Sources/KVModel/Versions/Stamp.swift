@@ -45,12 +45,15 @@ public struct HybridClock: Sendable {
     stamp.wall.milliseconds <= wall.milliseconds &+ Limits.clockSkewMsMax
   }
 
-  /// Forgets what lies further ahead of `wall` than the bound: a clock that was wrong and has been set right must not
-  /// keep this node's writes from being accepted. Stamps may fall then; nothing but the order of siblings hangs on that.
-  public mutating func limit(to wall: WallTime) {
-    let bound = WallTime(milliseconds: wall.milliseconds &+ Limits.clockSkewMsMax)
-    last = min(last, Stamp(bound))
+  /// The highest stamp that a node mints at `wall`.
+  public static func ceiling(at wall: WallTime) -> Stamp {
+    Stamp(WallTime(milliseconds: wall.milliseconds &+ Limits.clockLeadMsMax))
   }
+
+  /// Forgets what lies further ahead of `wall` than a node may lead: a clock that was wrong and has been set right must
+  /// not keep this node's writes from being accepted. Stamps may fall then; nothing but the order of siblings hangs on
+  /// that.
+  public mutating func limit(to wall: WallTime) { last = min(last, HybridClock.ceiling(at: wall)) }
 
   /// Advances past a stamp that `accepts` let in. Stamps from repair, hints and transfer are never passed here, so
   /// that one bad clock cannot drag every clock forward (HAZARDS.md row 23).

@@ -40,6 +40,9 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   /// By this node, not by the peer.
   var isDialled: Bool { side != .acceptor }
 
+  /// When bytes last came.
+  var lastHeard: Instant { Instant(nanoseconds: connection?.lastReadAt ?? .max) }
+
   // MARK: Handshake
 
   func onConnected(_ connection: Connection) {

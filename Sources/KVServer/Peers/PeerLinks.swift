@@ -29,6 +29,11 @@ final class PeerLinks {
   private var greeting: [(link: PeerLink, until: Instant)] = []
 
   private static let patience = Span64.seconds(3)
+  /// Peers ping each other four times a second when they have nothing to say. A link that was silent for so long is
+  /// dead, even if something on the way still acknowledges its bytes.
+  private static let silence = Span64.seconds(10)
+  /// The last tick, so that a pause of this process is not taken for silence of the others.
+  private var tickedAt = Instant(nanoseconds: 0)
 
   init(host: ShardHost) { self.host = host }
 
@@ -95,6 +100,8 @@ final class PeerLinks {
       peers[index].dialling?.giveUp()
     }
     endCrossed(now)
+    if now.since(tickedAt) < PeerLinks.patience { endSilent(now) }
+    tickedAt = now
     for entry in greeting where entry.until <= now { entry.link.giveUp() }
     dialDue()
   }
@@ -136,6 +143,15 @@ final class PeerLinks {
     }
   }
 
+  private func endSilent(_ now: Instant) {
+    for peer in peers {
+      for link in peer.links where now.since(link.lastHeard) >= PeerLinks.silence {
+        host.note(silentLinkOf: peer.member)
+        link.giveUp()
+      }
+    }
+  }
+
   func onRefused(_ link: PeerLink, _ refusal: Refusal) {
     guard let index = place(dialling: link) else { return }
     host.onLinkRefused(peers[index].member.id, refusal)
@@ -156,7 +172,9 @@ final class PeerLinks {
 
   func send(_ message: PeerMessage, to node: NodeID, _ envelope: Shard.Envelope) {
     guard let peer = peers.first(where: { $0.member.id == node }) else { return }
-    (peer.links.first { $0.index == UInt16(host.index) } ?? peer.links.first)?.send(message, envelope)
+    // An answer goes to the loop that asked, when there is a link to it.
+    let index = message.isAnswer ? OperationID(raw: envelope.operation).shard : host.index
+    (peer.links.first { $0.index == UInt16(index) } ?? peer.links.first)?.send(message, envelope)
   }
 
   private func hangUp(_ peer: Peer) {

@@ -193,6 +193,11 @@ final class ShardHost: @unchecked Sendable {
     }
   }
 
+  /// A link is given up because nothing came over it.
+  func note(silentLinkOf peer: Member) {
+    logger.warning("nothing came over a link for ten seconds; it is made anew", metadata: ["peer": "\(peer.name)"])
+  }
+
   /// Storage results that became known on another thread. Any thread calls this.
   func onStorageResults() {
     loop.execute { [self] in
@@ -213,7 +218,7 @@ final class ShardHost: @unchecked Sendable {
       : Instant(nanoseconds: deadlineMs &* 1_000_000)
     guard let key = request.key else { return node.control.onRequest(request, from: client) }
     guard let partition = shard.view.partition(of: key) else {
-      return respond(.failed(.notInCluster), to: client)
+      return respond(.failed(.notInCluster(for: request)), to: client)
     }
     let owner = node.hosts[partition.shard(of: identity.shards)]
     if owner === self { return step(.request(request, from: client, deadline: wanted)) }
@@ -226,12 +231,13 @@ final class ShardHost: @unchecked Sendable {
     for other in node.hosts where other !== self { other.loop.execute { other.step(.cancel(client)) } }
   }
 
-  /// A peer's message: a question goes to the shard of its key, an answer to the shard that asked.
+  /// A peer's message: a question goes to the shard of its key, an answer to the shard that asked. A ping is about no
+  /// key; any shard can answer it.
   func route(_ message: PeerMessage, from peer: NodeID, _ envelope: Shard.Envelope) {
     let target: Int
     if let key = message.key, let partition = shard.view.partition(of: key) {
       target = partition.shard(of: identity.shards)
-    } else if message.isHeartbeat {
+    } else if !message.isAnswer {
       target = index
     } else {
       target = OperationID(raw: envelope.operation).shard

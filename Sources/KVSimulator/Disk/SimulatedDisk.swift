@@ -69,6 +69,8 @@ public final class SimulatedDisk: ShardStorage {
 
   // MARK: Moved by the simulation
 
+  public var isSyncing: Bool { syncing != nil }
+
   /// Batches wait, and no sync is under way.
   public var wantsSync: Bool { !isDead && syncing == nil && memory.awaitsSync }
 
@@ -89,6 +91,9 @@ public final class SimulatedDisk: ShardStorage {
     memory.nextSyncFails = fault
     memory.sync()
   }
+
+  /// The simulation has planned when the waiting reads end.
+  var areReadsPlanned = false
 
   /// Reads wait for the disk.
   public var wantsReads: Bool { !isDead && !slowReads.isEmpty }

@@ -11,12 +11,16 @@ final class Cluster: Sendable {
     /// Flags of every node.
     var flags: [String] = []
     var underFaultShim = false
+    /// The links run through `relay`, which cuts them.
+    var isRelayed = false
     /// Form a cluster; otherwise the nodes only listen.
     var isFormed = true
   }
 
   let root: String
   let nodes: [NodeProcess]
+  /// Between the nodes, when the options asked for it.
+  let relay: LinkRelay?
 
   private static let count = Atomic<Int>(0)
 
@@ -24,9 +28,12 @@ final class Cluster: Sendable {
     root = "\(Guardian.shared.root)/c\(Cluster.count.add(1, ordering: .relaxed).newValue)"
     try Files.makeDirectory(root)
     let shim = options.underFaultShim ? try await Programs.faultShim() : nil
+    relay = options.isRelayed ? try LinkRelay(nodes: options.nodes) : nil
+    let setting = NodeProcess.Setting(flags: options.flags, shim: shim, relay: relay)
     nodes = try [Int](1...options.nodes).map { [root] number in
-      try NodeProcess(number: number, in: root, flags: options.flags, shim: shim)
+      try NodeProcess(number: number, in: root, setting)
     }
+    relay?.start(to: nodes.map(\.peerPort))
   }
 
   /// Node I, from 1.
@@ -59,6 +66,7 @@ final class Cluster: Sendable {
 
   private func end() async {
     for node in nodes { await node.end() }
+    relay?.end()
     if Programs.environment["RINGKV_KEEP"] == nil { try? await Files.run("/bin/rm", "-rf", root) }
   }
 
@@ -85,7 +93,10 @@ final class Cluster: Sendable {
   // MARK: Waiting
 
   func awaitListening() async throws {
-    for node in nodes where node.isRunning { _ = try await node.describe(within: .seconds(20)) { _ in true } }
+    for node in nodes where node.isRunning {
+      let description = try await node.describe(within: .seconds(20)) { _ in true }
+      relay?.learn(description.member.id, of: node.number)
+    }
   }
 
   /// Until each node that runs serves, and has a link to each other one that runs.

@@ -4,15 +4,24 @@ import Synchronization
 
 /// One kvnode: its places, and its process while there is one.
 final class NodeProcess: Sendable {
+  /// What every start of the node has.
+  struct Setting {
+    var flags: [String] = []
+    /// The directory of the fault shim; nil: the node runs without.
+    var shim: String?
+    /// Through which its peers reach it; nil: directly.
+    var relay: LinkRelay?
+  }
+
   let number: Int
   let directory: String
   let clientPort: UInt16
   let peerPort: UInt16
   let adminPort: UInt16
-  /// Of every start.
-  let flags: [String]
-  /// The directory of the fault shim; nil: the node runs without.
-  let shim: String?
+  private let flags: [String]
+  private let shim: String?
+  /// The port that it advertises to its peers, when that is not its own.
+  private let relayPort: UInt16?
   private let child = Mutex<Child?>(nil)
   private let logStart = Mutex(0)
 
@@ -20,10 +29,11 @@ final class NodeProcess: Sendable {
   var endpoint: String { "127.0.0.1:\(clientPort)" }
   private var logPath: String { directory + "/kvnode.log" }
 
-  init(number: Int, in root: String, flags: [String], shim: String?) throws {
+  init(number: Int, in root: String, _ setting: Setting = Setting()) throws {
     self.number = number
-    self.flags = flags
-    self.shim = shim
+    flags = setting.flags
+    shim = setting.shim
+    relayPort = setting.relay?.port(of: number)
     directory = "\(root)/n\(number)"
     try Files.makeDirectory(directory)
     let ports = try Ports.take(3)
@@ -45,7 +55,7 @@ final class NodeProcess: Sendable {
     logStart.withLock { $0 = Int(lseek(log, 0, Int32(SEEK_END))) }
     let started = try Child.start(
       Programs.kvnode, arguments(data: other ?? data) + flags,
-      environment: Programs.environment(adding: shimEnvironment),
+      environment: Programs.environment(adding: shimEnvironment.merging(relayEnvironment) { $1 }),
       streams: .init(input: null, output: log, errors: log))
     child.withLock { $0 = started }
     try Guardian.shared.watch(started.pid)
@@ -64,6 +74,11 @@ final class NodeProcess: Sendable {
       "LD_PRELOAD": shim + "/faultshim.so", "FAULTSHIM_DIR": data, "FAULTSHIM_STATE": directory + "/shim.state",
       "FAULTSHIM_CONTROL": directory + "/shim.control", "FAULTSHIM_LOG": directory + "/shim.log",
     ]
+  }
+
+  private var relayEnvironment: [String: String] {
+    guard let relayPort else { return [:] }
+    return ["KVNODE_ADVERTISE_PEER": "127.0.0.1:\(relayPort)"]
   }
 
   var isRunning: Bool { child.withLock { $0 != nil && $0?.poll() == nil } }

@@ -23,16 +23,30 @@ struct ReachabilityTests {
     #expect(reachability.standing(of: peer, at: start) == .away)
   }
 
-  @Test func `a peer that was asked and says nothing for half a second is slow, until anything is heard`() {
+  @Test func `a peer that was asked and answers nothing for half a second is slow, until it answers`() {
     var reachability = linked()
     reachability.onAsked(peer, at: start)
     let late = start.advanced(by: Reachability.slowAfter)
     #expect(reachability.standing(of: peer, at: start.advanced(by: .milliseconds(499))) == .near)
     #expect(reachability.standing(of: peer, at: late) == .slow)
-    reachability.onHeard(peer, isAnswer: false, at: late)
+    reachability.onHeard(peer, isAnswer: true, at: late)
     #expect(reachability.standing(of: peer, at: late) == .near)
     // The silence counts from the next question on.
     #expect(reachability.standing(of: peer, at: late.advanced(by: Reachability.slowAfter)) == .near)
+  }
+
+  /// One-way loss: the peer is heard, but hears nothing. Its own questions prove nothing; pings go on until one is
+  /// answered.
+  @Test func `hazard 50: a peer that asks and does not answer is slow, and is pinged`() {
+    var reachability = linked()
+    reachability.onAsked(peer, at: start)
+    let late = start.advanced(by: Reachability.slowAfter)
+    reachability.onHeard(peer, isAnswer: false, at: late)
+    #expect(reachability.standing(of: peer, at: late) == .slow)
+    #expect(reachability.quiet(for: .milliseconds(250), at: late) == [peer])
+    reachability.onHeard(peer, isAnswer: true, at: late)
+    #expect(reachability.standing(of: peer, at: late) == .near)
+    #expect(reachability.quiet(for: .milliseconds(250), at: late).isEmpty)
   }
 
   @Test func `a peer that answers everything is never slow`() {

@@ -36,12 +36,19 @@ final class TemporaryDirectory: Sendable {
     rmdir(path)
   }
 
-  /// Copies the files of a directory as they are now: what the disk holds when a process is killed.
+  /// Copies the files of a directory as they are at one moment: what the disk holds when a process is killed. RocksDB
+  /// goes on in the background; a copy during which files came or went is of no moment, and is made again.
   static func copy(_ source: String, to target: String) {
     try! FileSystem.makeDirectory(target)
-    for name in names(in: source) where name != "LOCK" && name != "LOG" {
-      guard let bytes = try? FileSystem.read(source + "/" + name, bytesMax: 1 << 30) else { continue }
-      overwrite(target + "/" + name, bytes)
+    while true {
+      let before = names(in: source).sorted()
+      // The manifest first: the files that it names were whole by then.
+      for name in before.reversed() where name != "LOCK" && name != "LOG" {
+        guard let bytes = try? FileSystem.read(source + "/" + name, bytesMax: 1 << 30) else { continue }
+        overwrite(target + "/" + name, bytes)
+      }
+      if names(in: source).sorted() == before { return }
+      for name in names(in: target) { unlink(target + "/" + name) }
     }
   }
 

@@ -1,0 +1,55 @@
+/// Bugs that the simulator must find: each is a mistake that a store of this kind really had. They are compiled only
+/// with the package trait `Planted`, for `kvsim --plant`; without it `planted` is false and vanishes.
+public enum PlantedBug: String, CaseIterable, Sendable {
+  /// A write is answered when one owner has it.
+  case writeQuorumNotAwaited = "write-quorum-not-awaited"
+  /// An owner acknowledges a write before its sync.
+  case answeredBeforeSync = "answered-before-sync"
+  /// A read answers the join of differing copies without writing it back first.
+  case writeBackSkipped = "write-back-skipped"
+  /// Digests that differ count as equal when the newest version is the same.
+  case digestIgnoresSiblings = "digest-ignores-siblings"
+  /// After a crash dots are handed out again from one.
+  case dotReused = "dot-reused"
+  /// A version's context is not joined when two records are: what one of them replaced comes back.
+  case contextNotJoined = "context-not-joined"
+  /// A peer's stamp does not advance the clock.
+  case clockNotAdvanced = "clock-not-advanced"
+  /// Two acknowledgements of one owner count twice.
+  case ownerCountedTwice = "owner-counted-twice"
+  /// A node that is no owner mints a dot instead of handing the request on.
+  case strangerMints = "stranger-mints"
+  /// A request is not ended at its deadline.
+  case deadlineIgnored = "deadline-ignored"
+  /// A retry is written without asking whether it was applied.
+  case retryAppliedTwice = "retry-applied-twice"
+  /// Owners get the new version with the whole context instead of the full record.
+  case deltaSent = "delta-sent"
+  /// The epoch does not rise after a crash, and the lease is not looked at.
+  case epochKept = "epoch-kept"
+  /// Reads see what is not synced yet.
+  case unsyncedReadable = "unsynced-readable"
+  /// An overwrite does not care what its write quorum held.
+  case secondRoundSkipped = "second-round-skipped"
+  /// A token of another key is accepted.
+  case foreignTokenAccepted = "foreign-token-accepted"
+  /// A write that failed after its dot was minted is answered `rejected`.
+  case rejectedAfterMint = "rejected-after-mint"
+  /// What expired is returned.
+  case expiredReturned = "expired-returned"
+  /// A late reply to an operation that has ended counts for the one that has its slot now.
+  case lateReplyCounted = "late-reply-counted"
+}
+
+#if Planted
+  /// Which bug is planted; set once, before the first cluster is made.
+  public enum Planted {
+    nonisolated(unsafe) public static var bug: PlantedBug?
+  }
+
+  @inline(__always)
+  public func planted(_ bug: PlantedBug) -> Bool { Planted.bug == bug }
+#else
+  @inline(__always)
+  public func planted(_ bug: PlantedBug) -> Bool { false }
+#endif

@@ -1,0 +1,111 @@
+import KVCore
+import KVModel
+
+// Faults: how each begins, and how it ends.
+extension Simulation {
+  func begin(_ fault: Fault, _ index: Int) {
+    guard phase == .faulty else { return }
+    counts.faults += 1
+    trace.line(time) { "FAULT \(fault.line)" }
+    trace.mix(time, UInt64(index))
+    let node = nodes[fault.node]
+    switch fault.kind {
+    case .crash: crash(node, for: fault.lasts, fault.detail)
+    case .blackout: for (place, node) in nodes.enumerated() { crash(node, for: fault.lasts, fault.detail >> place) }
+    case .restart:
+      stopInOrder(node)
+      queue.push(.start(node: fault.node), at: time + fault.lasts / 4)
+    case .pause: if node.condition == .running { node.condition = .paused }
+    case .cut, .cutOneWay, .isolate, .halves: for (from, to) in ways(of: fault) { cut(from, to) }
+    case .clog: network[fault.node, fault.peer].clogs += 1
+    case .clockStep: step(node, byMs: Int64(fault.detail % 10_001) - 5_000)
+    case .clockHourAhead: step(node, byMs: 3_600_000)
+    case .clockDayBack:
+      crash(node, for: fault.lasts, fault.detail)
+      step(node, byMs: -86_400_000)
+    case .slowDisk: node.syncFactor = 100
+    case .syncFails: node.nextSyncFault = StorageFault(.ioError, path: "log", detail: "the sync failed")
+    case .diskFull: node.isDiskFull = true
+    case .bitFlip: flip(node, fault.detail)
+    case .wipe: wipe(node, for: fault.lasts)
+    }
+    queue.push(.faultEnds(index), at: time + fault.lasts)
+  }
+
+  func end(_ fault: Fault) {
+    guard phase == .faulty else { return }
+    trace.line(time) { "fault ends: \(fault.line)" }
+    let node = nodes[fault.node]
+    switch fault.kind {
+    case .crash, .blackout, .restart, .syncFails, .bitFlip, .wipe: break
+    case .pause: resume(node)
+    case .cut, .cutOneWay, .isolate, .halves: for (from, to) in ways(of: fault) { mend(from, to) }
+    case .clog: release(from: fault.node, to: fault.peer)
+    case .clockStep: step(node, byMs: 5_000 - Int64(fault.detail % 10_001))
+    case .clockHourAhead: step(node, byMs: -3_600_000)
+    case .clockDayBack: step(node, byMs: 86_400_000)
+    case .slowDisk: node.syncFactor = 1
+    case .diskFull:
+      node.isDiskFull = false
+      start(node)
+    }
+  }
+
+  private func crash(_ node: SimulatedNode, for span: UInt64, _ detail: UInt64) {
+    guard node.isUp else { return }
+    crash(node, keepsTail: detail & 1 == 1)
+    queue.push(.start(node: node.index), at: time + span)
+  }
+
+  /// The directions that a fault cuts.
+  private func ways(of fault: Fault) -> [(Int, Int)] {
+    switch fault.kind {
+    case .cut: return [(fault.node, fault.peer), (fault.peer, fault.node)]
+    case .cutOneWay: return [(fault.node, fault.peer)]
+    case .isolate:
+      return nodes.indices.filter { $0 != fault.node }.flatMap { [(fault.node, $0), ($0, fault.node)] }
+    case .halves:
+      var ways: [(Int, Int)] = []
+      for a in nodes.indices {
+        for b in nodes.indices where a != b && fault.detail >> a & 1 != fault.detail >> b & 1 { ways.append((a, b)) }
+      }
+      return ways
+    case .crash, .blackout, .restart, .pause, .clog, .clockStep, .clockDayBack, .clockHourAhead, .slowDisk, .syncFails,
+      .diskFull, .bitFlip, .wipe:
+      return []
+    }
+  }
+
+  private func step(_ node: SimulatedNode, byMs: Int64) {
+    node.clock.wallOffsetMs += byMs
+    // A clock that was set says nothing about stamps from before.
+    node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)
+    node.offered.removeAll()
+  }
+
+  func resume(_ node: SimulatedNode) {
+    guard node.condition == .paused else { return }
+    node.condition = .running
+    let waiting = node.waiting
+    node.waiting = []
+    for event in waiting { queue.push(event, at: time) }
+  }
+
+  private func flip(_ node: SimulatedNode, _ detail: UInt64) {
+    guard !node.isStranger else { return }
+    let key = keys[Int(detail % UInt64(keys.count))]
+    for disk in node.disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
+  }
+
+  /// The node's disks are lost while it is down; what starts again is a node that nobody knows.
+  private func wipe(_ node: SimulatedNode, for span: UInt64) {
+    guard !node.isStranger else { return }
+    if node.isUp { crash(node, keepsTail: false) }
+    let geometry = ShardGeometry(of: layout)
+    node.id = NodeID(nodeDraws.next() | 1)
+    node.state = NodeState(id: node.id, shards: node.shards.count)
+    node.disks = node.disks.map { _ in makeDisk(geometry) }
+    node.isStranger = true
+    queue.push(.start(node: node.index), at: time + span)
+  }
+}

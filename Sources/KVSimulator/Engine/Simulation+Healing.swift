@@ -1,0 +1,186 @@
+import KVCore
+import KVModel
+
+// The second phase: the faults end, a random core is healed; then every request ends, every key is served, every read
+// agrees.
+extension Simulation {
+  /// Budgets, simulated nanoseconds.
+  private static let settlingSpan: UInt64 = 15_000_000_000
+  private static let requestSpan: UInt64 = 60_000_000_000
+
+  func heal() {
+    phase = .healing
+    let core = drawCore()
+    trace.line(time) { "the faults end; the core is \(core.map { nodes[$0].name }.joined(separator: " "))" }
+    network.healAll()
+    for from in nodes.indices {
+      for to in nodes.indices where network[from, to].clogs > 0 {
+        network[from, to].clogs = 1
+        release(from: from, to: to)
+      }
+    }
+    for node in nodes { heal(node, isCore: core.contains(node.index)) }
+    for a in nodes.indices { for b in nodes.indices where a < b { planConnect(a, b, soon: true) } }
+    for client in clients.indices { clients[client].isResting = true }
+    if !runEvents(for: Simulation.settlingSpan, until: { self.isConnected(core) }), violations.isEmpty {
+      fail(Violation(.liveness, "the core's links are not up though the faults have ended"))
+    }
+    finishWorkload()
+    endRequests()
+    phase = .checking
+    runEvents(for: lastFaultyArrival > time ? lastFaultyArrival - time : 0) { false }
+    if violations.isEmpty { serveEveryKey(core) }
+    if violations.isEmpty { checkIdle(core) }
+    if violations.isEmpty { compareReplicas(core) }
+  }
+
+  private func isConnected(_ core: [Int]) -> Bool {
+    core.allSatisfy { a in nodes[a].isUp && core.allSatisfy { $0 == a || isConnected(nodes[a], to: $0) } }
+  }
+
+  private func isConnected(_ node: SimulatedNode, to peer: Int) -> Bool {
+    let link = node.links[peer]
+    return link.isUp && link.connection == network[pair: node.index, peer].connection
+  }
+
+  /// All members, but for as many as every key can do without: strangers, and others by chance.
+  private func drawCore() -> [Int] {
+    var core = nodes.indices.filter { !nodes[$0].isStranger }
+    let spare = options.copies - max(options.readQuorum, options.writeQuorum)
+    // A damaged copy counts as away for its key; who may hold one stays in, but leaves no room for others.
+    var missing = nodes.count - core.count
+    if hasDamage || nodeDraws.chance(1, of: 2) { return core }
+    while missing < spare, core.count > 1, nodeDraws.chance(1, of: 2) {
+      core.remove(at: nodeDraws.index(core.count))
+      missing += 1
+    }
+    return core
+  }
+
+  private func heal(_ node: SimulatedNode, isCore: Bool) {
+    node.syncFactor = 1
+    node.isDiskFull = false
+    node.nextSyncFault = nil
+    node.clock.wallOffsetMs = 0
+    node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)
+    node.offered.removeAll()
+    resume(node)
+    if isCore { start(node) } else { crash(node, keepsTail: true) }
+  }
+
+  /// Handles events for a span of simulated time, or until `isDone`; false when the time was over first.
+  @discardableResult
+  private func runEvents(for span: UInt64, until isDone: () -> Bool) -> Bool {
+    let end = time + span
+    while violations.isEmpty {
+      if isDone() { return true }
+      guard let next = queue.nextAt, next <= end else {
+        time = end
+        return false
+      }
+      _ = stepEvent()
+    }
+    return false
+  }
+
+  /// What the faults kept clients from completing is completed now.
+  private func finishWorkload() {
+    guard violations.isEmpty, completed < options.workload.operations else { return }
+    for client in clients.indices {
+      clients[client].isResting = false
+      queue.push(.clientTurn(client: client), at: time)
+    }
+    let isDone = runEvents(for: 600_000_000_000) { self.completed >= self.options.workload.operations }
+    if !isDone, violations.isEmpty {
+      fail(Violation(.liveness, "only \(completed) operations were completed, though the faults have ended"))
+    }
+  }
+
+  private func endRequests() {
+    for client in clients.indices { clients[client].isResting = true }
+    let haveEnded = runEvents(for: Simulation.requestSpan) { self.clients.allSatisfy { $0.current == nil } }
+    if !haveEnded, violations.isEmpty { fail(Violation(.liveness, "a request has not ended within its deadline")) }
+  }
+
+  /// One after the other, every key is read, written, and read again.
+  private func serveEveryKey(_ core: [Int]) {
+    let isWhole = core.count == nodes.count && !hasDamage
+    for key in keys.indices where violations.isEmpty {
+      ask("read") { self.read(key, .quorum, at: 0) }
+      if key % 2 == 0 { ask("write") { self.write(key, .put, context: nil, at: 0) } }
+      ask("read again") { self.read(key, isWhole ? .all : .quorum, at: 0) }
+    }
+  }
+
+  private func ask(_ what: String, _ begin: () -> Void) {
+    guard violations.isEmpty else { return }
+    begin()
+    let place = history.operations.count - 1
+    runEvents(for: Simulation.requestSpan) { self.clients[0].current == nil }
+    let operation = history.operations[place]
+    guard violations.isEmpty, operation.outcome != .ok else { return }
+    fail(
+      Violation(
+        .liveness,
+        "cannot \(what) \(history.keys[operation.key]) though the faults have ended: \(operation.error ?? "no answer")",
+        operations: [place]))
+  }
+
+  /// Nothing is under way any more, and nothing was forgotten.
+  private func checkIdle(_ core: [Int]) {
+    runEvents(for: 1_000_000_000) { false }
+    runEvents(for: 70_000_000_000) { core.allSatisfy { self.nodes[$0].shards.allSatisfy { $0.inFlight == 0 } } }
+    for index in core {
+      for (shard, machine) in nodes[index].shards.enumerated() where machine.inFlight > 0 {
+        let kinds = machine.inFlightByKind.filter { $0.count > 0 }.map { "\($0.count) \($0.kind)" }
+        return fail(
+          Violation(
+            .bounded, "\(nodes[index].name) shard \(shard) still has under way: \(kinds.joined(separator: ", "))"))
+      }
+    }
+  }
+
+  /// With all members well, every key was read from all its owners: now their copies are equal, byte for byte.
+  private func compareReplicas(_ core: [Int]) {
+    guard core.count == nodes.count, !hasDamage else { return }
+    var copies: [[UInt8]: (node: String, record: EncodedRecord)] = [:]
+    for (node, disk) in allDisks {
+      for entry in disk.snapshot().records {
+        if let first = copies[entry.key], first.record != entry.record {
+          let key = String(decoding: entry.key.dropFirst(12), as: UTF8.self)
+          return fail(
+            Violation(
+              .convergence,
+              "\(first.node) and \(node) differ in \(key), which was read from all owners: "
+                + "\(brief(first.record)) and \(brief(entry.record))"))
+        }
+        copies[entry.key] = (node, entry.record)
+      }
+    }
+    compareLeaves()
+  }
+
+  private var allDisks: [(node: String, disk: SimulatedDisk)] {
+    nodes.flatMap { node in node.disks.map { (node.name, $0) } }
+  }
+
+  private func brief(_ record: EncodedRecord) -> String {
+    guard let record = try? record.decoded() else { return "damaged" }
+    let versions = record.versions.map { "\($0.dot)\($0.content == .tombstone ? " deleted" : "")" }
+    let context = record.context.entries.map { "\($0.actor):\($0.counter >> 8)/\($0.counter & 0xff)" }
+    return "[\(versions.joined(separator: ", "))] of {\(context.joined(separator: " "))}"
+  }
+
+  /// Merkle leaves follow from the records alone, so equal data have equal leaves.
+  private func compareLeaves() {
+    var leaves: [LeafPlace: (node: String, digest: Digest)] = [:]
+    for (node, disk) in allDisks {
+      for leaf in disk.snapshot().leaves {
+        if let first = leaves[leaf.place], first.digest != leaf.digest {
+          return fail(Violation(.convergence, "\(first.node) and \(node) have equal data and different leaves"))
+        }
+        leaves[leaf.place] = (node, leaf.digest)
+      }
+    }
+  }
+}

@@ -1,0 +1,303 @@
+import KVCore
+import KVModel
+
+// The life of a node: made, formed into a cluster, started, crashed, stopped in order; and its turns.
+extension Simulation {
+  func makeNodes(_ ids: [NodeID]) {
+    let geometry = ShardGeometry(of: layout)
+    for (index, id) in ids.enumerated() {
+      let offset = options.clocks.offsetMs
+      let drift = options.clocks.driftMillionths
+      let clock = SimulatedClock(
+        base: nodeDraws.within(1_000_000_000...1_000_000_000_000),
+        driftMillionths: Int64(nodeDraws.within(0...2 * drift)) - Int64(drift),
+        wallOffsetMs: Int64(nodeDraws.within(0...2 * offset)) - Int64(offset))
+      let count = options.shards[index]
+      let disks = (0..<count).map { _ in makeDisk(geometry) }
+      nodes.append(
+        SimulatedNode(index: index, id: id, shards: count, disks: disks, clock: clock, peers: ids.count))
+    }
+  }
+
+  func makeDisk(_ geometry: ShardGeometry) -> SimulatedDisk {
+    var faults = SimulatedDisk.Faults()
+    faults.slowRead = options.disks.slowRead
+    return SimulatedDisk(geometry: geometry, faults: faults, seed: diskDraws.next())
+  }
+
+  func now(_ node: SimulatedNode) -> Now { node.clock.now(at: time) }
+
+  // MARK: Forming the cluster
+
+  /// `kvctl cluster init`, before any fault: every node is held for the cluster, then given layout 1.
+  func form() {
+    let secret = ClusterSecret(low: nodeDraws.next() | 1, high: nodeDraws.next())
+    for node in nodes { start(node) }
+    for request in [ClientRequest.reserveCluster(layout.cluster), .formCluster(layout, secret)] {
+      for node in nodes { stepControl(node, .request(request, from: ClientRef(connection: .max, request: 0))) }
+      while nodes.contains(where: { $0.state.layouts.isEmpty && request.frameType == .formCluster }), stepEvent() {}
+    }
+    while nodes.contains(where: { $0.shards[0].view.current == nil }), stepEvent() {}
+    let table = PartitionTableOfKeys(nodes[0].shards[0].view, keys)
+    ownersOfKeys = table.owners.map { owners in owners.map { id in nodes.firstIndex { $0.id == id } ?? 0 } }
+    for a in nodes.indices { for b in nodes.indices where a < b { planConnect(a, b, soon: true) } }
+  }
+
+  // MARK: Starting
+
+  func start(_ node: SimulatedNode) {
+    guard node.condition == .stopped, !node.isDiskFull else { return }
+    counts.starts += 1
+    node.condition = .running
+    node.incarnation += 1
+    node.waiting.removeAll()
+    for peer in node.links.indices { node.links[peer].isUp = false }
+    node.state = node.state.started(nonce: nodeDraws.next())
+    node.control = Control()
+    node.shards = Array(repeating: Shard(), count: node.shards.count)
+    node.acceptedStamp = Array(repeating: .zero, count: node.shards.count)
+    node.offered.removeAll()
+    node.requests.removeAll()
+    trace.line(time) { "\(node.name) starts: epoch \(node.state.epoch), generation \(node.state.generation.number)" }
+    trace.mix(time, 0x57 << 8 | UInt64(node.index))
+    let member = layout.member(node.id) ?? Simulation.member(node.index, node.id)
+    let recovery = ControlRecovery(
+      state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
+    stepControl(node, .recovered(recovery))
+    for peer in nodes.indices where peer != node.index { planConnect(node.index, peer, soon: true) }
+  }
+
+  func stepControl(_ node: SimulatedNode, _ input: Control.Input) {
+    var effects: [Control.Effect] = []
+    node.control.step(input, at: now(node), into: &effects)
+    for effect in effects {
+      switch effect {
+      case .persist(let state):
+        node.state = state
+        queue.push(.persisted(node: node.index, incarnation: node.incarnation), at: time + options.disks.sync)
+      case .publish(let view): publish(view, to: node)
+      case .respond, .note, .exit: break
+      }
+    }
+  }
+
+  /// The first view opens the shards; each gets every view.
+  private func publish(_ view: ClusterView, to node: SimulatedNode) {
+    guard view.current != nil else { return }
+    let isFirst = node.shards[0].view.current == nil
+    for shard in node.shards.indices {
+      if isFirst {
+        var settings = ShardSettings()
+        settings.inlineBytesMax = options.inlineBytesMax
+        settings.leaseSequences = 64
+        let recovery = ShardRecovery(
+          identity: ShardIdentity(node: node.id, shard: shard, shards: node.shards.count),
+          actor: Actor(node: node.id, epoch: node.state.epoch), lease: node.disks[shard].recoveredLease,
+          settings: settings, seed: nodeDraws.next())
+        turn(node, shard, .recovered(recovery))
+      }
+      turn(node, shard, .view(view))
+    }
+    if isFirst { stepControl(node, .shardsOpened) }
+  }
+
+  // MARK: Ending
+
+  /// The process dies. `keepsTail`: the log may hold a beginning of what was not synced.
+  func crash(_ node: SimulatedNode, keepsTail: Bool) {
+    guard node.isUp else { return }
+    trace.line(time) { "\(node.name) crashes" }
+    end(node)
+    for shard in node.disks.indices { node.disks[shard] = node.disks[shard].crash(keepsTail: keepsTail) }
+  }
+
+  /// Everything that was under way is synced, and the next start may go on where this one ended.
+  func stopInOrder(_ node: SimulatedNode) {
+    guard node.condition == .running, node.state.hasShards else { return }
+    trace.line(time) { "\(node.name) stops in order" }
+    var unheard: [StorageCompletion] = []
+    for shard in node.disks.indices {
+      node.disks[shard].endTurn(results: &unheard)
+      if node.disks[shard].isSyncing { node.disks[shard].finishSync() }
+      if node.disks[shard].wantsSync {
+        node.disks[shard].beginSync()
+        node.disks[shard].finishSync()
+      }
+      node.disks[shard] = node.disks[shard].crash(keepsTail: false)
+    }
+    node.state.stoppedCleanly = true
+    end(node)
+  }
+
+  private func end(_ node: SimulatedNode) {
+    trace.mix(time, 0xde << 8 | UInt64(node.index))
+    node.condition = .stopped
+    node.waiting.removeAll()
+    dropRequests(of: node)
+    for peer in nodes.indices where peer != node.index { onProcessGone(node.index, peer) }
+  }
+
+  // MARK: Turns
+
+  /// One turn of a shard's loop, as its host takes it: the input, all that follows at once, then the log gets what was
+  /// gathered.
+  func turn(_ node: SimulatedNode, _ shard: Int, _ input: Shard.Input) {
+    step(node, shard, input)
+    endTurn(node, shard)
+  }
+
+  /// What the disk has to say is heard in one turn.
+  private func turnWithResults(_ node: SimulatedNode, _ shard: Int) {
+    node.disks[shard].collect(results: &results)
+    stepResults(node, shard)
+    endTurn(node, shard)
+  }
+
+  private func step(_ node: SimulatedNode, _ shard: Int, _ input: Shard.Input) {
+    var effects = self.effects
+    self.effects = []
+    node.shards[shard].step(input, at: now(node), into: &effects)
+    carryOut(&effects, node, shard)
+    self.effects = effects
+    stepResults(node, shard)
+  }
+
+  private func stepResults(_ node: SimulatedNode, _ shard: Int) {
+    while !results.isEmpty {
+      var batch = resultsNext
+      swap(&batch, &results)
+      var effects = self.effects
+      self.effects = []
+      for completion in batch where node.isUp {
+        trace.line(time) { "\(node.name)/\(shard) disk says: \(completion.result.brief)" }
+        if case .merged(let merged) = completion.result, let minted = merged.minted { onMinted(minted, node, shard) }
+        node.shards[shard].step(.stored(completion.result, for: completion.id), at: now(node), into: &effects)
+        carryOut(&effects, node, shard)
+      }
+      self.effects = effects
+      batch.removeAll(keepingCapacity: true)
+      resultsNext = batch
+    }
+  }
+
+  private func endTurn(_ node: SimulatedNode, _ shard: Int) {
+    guard node.isUp else { return }
+    repeat {
+      node.disks[shard].endTurn(results: &results)
+      if results.isEmpty { break }
+      stepResults(node, shard)
+    } while node.isUp
+    planDisk(node, shard)
+  }
+
+  private func carryOut(_ effects: inout [Shard.Effect], _ node: SimulatedNode, _ shard: Int) {
+    var next = 0
+    while next < effects.count {
+      let effect = effects[next]
+      next += 1
+      guard node.isUp else { break }
+      switch effect {
+      case .respond(let response, to: let client): respond(response, to: client, node)
+      case .send(let message, to: let peer, let envelope): send(message, envelope, from: node, shard, to: peer)
+      case .store(let operation, let id):
+        trace.line(time) { "\(node.name)/\(shard) disk: \(operation.brief)" }
+        node.disks[shard].submit(operation, id: id, results: &results)
+      case .schedule(let timer, at: let at):
+        let due = node.clock.time(of: at)
+        if due != .max {
+          queue.push(
+            .timer(node: node.index, incarnation: node.incarnation, shard: shard, timer), at: max(due, time + 1))
+        }
+      case .note: break
+      case .halt(let reason): halt(node, reason)
+      }
+    }
+    effects.removeAll(keepingCapacity: true)
+  }
+
+  /// The node must not go on: its process ends. A supervisor starts it again.
+  private func halt(_ node: SimulatedNode, _ reason: String) {
+    trace.line(time) { "\(node.name) halts: \(reason)" }
+    results.removeAll(keepingCapacity: true)
+    crash(node, keepsTail: true)
+    queue.push(.start(node: node.index), at: time + Exponential.draw(mean: 200_000_000, &nodeDraws))
+  }
+
+  private func onMinted(_ version: Version, _ node: SimulatedNode, _ shard: Int) {
+    if let violation = checker.onMinted(version, by: node, shard, at: now(node)) { fail(violation) }
+  }
+
+  // MARK: Disks
+
+  private func planDisk(_ node: SimulatedNode, _ shard: Int) {
+    let disk = node.disks[shard]
+    if disk.wantsSync {
+      disk.beginSync()
+      counts.syncs += 1
+      let span = Exponential.draw(mean: options.disks.sync * node.syncFactor, &diskDraws) + 5_000
+      queue.push(.syncEnds(node: node.index, incarnation: node.incarnation, shard: shard), at: time + span)
+    }
+    if disk.wantsReads, !disk.areReadsPlanned {
+      disk.areReadsPlanned = true
+      let span = Exponential.draw(mean: 500_000 * node.syncFactor, &diskDraws) + 5_000
+      queue.push(.readsEnd(node: node.index, incarnation: node.incarnation, shard: shard), at: time + span)
+    }
+  }
+
+  func onSyncEnds(_ node: SimulatedNode, _ shard: Int) {
+    trace.mix(time, 0x5c << 16 | UInt64(node.index) << 8 | UInt64(shard))
+    if node.isDiskFull {
+      node.disks[shard].failSync(StorageFault(.diskFull, path: "log", detail: "no space left"))
+    } else if let fault = node.nextSyncFault {
+      node.nextSyncFault = nil
+      node.disks[shard].failSync(fault)
+    } else {
+      node.disks[shard].finishSync()
+    }
+    turnWithResults(node, shard)
+  }
+
+  func onReadsEnd(_ node: SimulatedNode, _ shard: Int) {
+    node.disks[shard].areReadsPlanned = false
+    node.disks[shard].finishReads()
+    turnWithResults(node, shard)
+  }
+}
+
+/// The owners of each key, by a view.
+struct PartitionTableOfKeys {
+  let owners: [[NodeID]]
+
+  init(_ view: ClusterView, _ keys: [Key]) {
+    owners = keys.map { key in view.partition(of: key).map { view.owners(of: $0).nodes } ?? [] }
+  }
+}
+
+extension StorageOperation {
+  /// For the trace.
+  var brief: String {
+    switch self {
+    case .read: "read"
+    case .merge(_, .join): "join"
+    case .merge(_, .mint(let mint)): "mint \(mint.dot)"
+    case .extendLease(let lease): "lease up to \(lease.sequence)"
+    case .findRequest(let request, _): "find \(request)"
+    }
+  }
+}
+
+extension StorageResult {
+  /// For the trace.
+  var brief: String {
+    switch self {
+    case .record(let record): "\(record.bytes.count) bytes"
+    case .unreadable: "unreadable"
+    case .merged(let merged): "merged\(merged.minted.map { ", minted \($0.dot) at \($0.stamp)" } ?? "")"
+    case .synced: "synced"
+    case .refused(let failure): "refused: \(failure.code)"
+    case .leased: "leased"
+    case .request(let seen): seen ? "seen" : "not seen"
+    case .failed(let fault): "failed: \(fault.detail)"
+    }
+  }
+}

@@ -1,0 +1,85 @@
+import KVModel
+
+/// Something that goes wrong at a given time, for a while.
+public struct Fault: Equatable, Sendable {
+  public enum Kind: String, CaseIterable, Sendable {
+    /// A process dies; the disk keeps what was synced, and perhaps the beginning of what was not.
+    case crash
+    /// All processes die at once.
+    case blackout
+    /// A node stops in order and starts again.
+    case restart
+    /// A process is stopped for a while, as by SIGSTOP.
+    case pause
+    /// A link is cut both ways, in one direction; a node is cut off; the cluster falls into halves.
+    case cut
+    case cutOneWay = "cut-one-way"
+    case isolate
+    case halves
+    /// A direction of a link holds everything back, and then lets go of it in random order.
+    case clog
+    /// A wall clock steps; a node restarts with a clock that is a day behind, or runs an hour ahead for a while.
+    case clockStep = "clock-step"
+    case clockDayBack = "clock-day-back"
+    case clockHourAhead = "clock-hour-ahead"
+    /// Syncs take a hundred times as long.
+    case slowDisk = "slow-disk"
+    /// A sync fails: the process dies.
+    case syncFails = "sync-fails"
+    /// The disk is full for a while: the process dies and does not start.
+    case diskFull = "disk-full"
+    /// A bit of a stored record flips.
+    case bitFlip = "bit-flip"
+    /// A node's disks are lost while it is down: it comes back as a stranger.
+    case wipe
+  }
+
+  public var kind: Kind
+  /// Nanoseconds after the start.
+  public var at: UInt64
+  public var lasts: UInt64
+  /// The node concerned, and the other end of a link.
+  public var node: Int
+  public var peer: Int
+  /// A number for whatever the kind needs one for.
+  public var detail: UInt64
+
+  /// The faults of a run, by time.
+  static func draw(for options: SimulationOptions, _ prng: inout PRNG) -> [Fault] {
+    let kinds = Kind.allCases.filter { options.faults.contains($0) }
+    if kinds.isEmpty { return [] }
+    var faults: [Fault] = []
+    var at: UInt64 = 0
+    // As many nodes as may lose data for good while every key can still be read and written.
+    let expendable = options.copies - max(options.writeQuorum, options.readQuorum)
+    let victims = (0..<expendable).map { _ in prng.index(options.nodes) }
+    while true {
+      at += Exponential.draw(mean: options.faultInterval, &prng)
+      if at >= options.faultsUntil { return faults }
+      var fault = Fault(
+        kind: kinds[prng.index(kinds.count)], at: at,
+        lasts: Exponential.draw(mean: 2 * options.faultInterval + 50_000_000, &prng), node: prng.index(options.nodes),
+        peer: prng.index(options.nodes - 1), detail: prng.next())
+      if fault.peer >= fault.node { fault.peer += 1 }
+      switch fault.kind {
+      case .wipe, .bitFlip:
+        if victims.isEmpty { continue }
+        fault.node = victims[prng.index(victims.count)]
+        // Wiping is for good, and one damaged copy after the other takes the node away: not at every turn.
+        if !prng.chance(1, of: 10) { continue }
+      case .pause: fault.lasts = min(fault.lasts, 120_000_000_000)
+      case .crash, .blackout, .restart, .cut, .cutOneWay, .isolate, .halves, .clog, .clockStep, .clockDayBack,
+        .clockHourAhead, .slowDisk, .syncFails, .diskFull:
+        break
+      }
+      faults.append(fault)
+    }
+  }
+
+  /// For people.
+  public var line: String {
+    "\(kind.rawValue) n\(node + 1)\(isOfLink ? "–n\(peer + 1)" : "") at \(at / 1_000_000) ms for \(lasts / 1_000_000) ms"
+  }
+
+  private var isOfLink: Bool { [.cut, .cutOneWay, .clog].contains(kind) }
+}

@@ -1,0 +1,201 @@
+import KVModel
+
+/// All that a run is made of, drawn from its seed. Swarm style: each run leaves out a random part of the faults and of
+/// the operations (Groce et al., "Swarm Testing", ISSTA 2012).
+public struct SimulationOptions: Equatable, Sendable {
+  public var seed: UInt64
+
+  // The cluster.
+  public var nodes = 3
+  /// S of each node.
+  public var shards: [Int] = [1, 1, 1]
+  public var copies = 3
+  public var readQuorum = 2
+  public var writeQuorum = 2
+  public var partitionBits = 8
+  /// A longer record is answered by its digest first.
+  public var inlineBytesMax: UInt32 = 4_096
+
+  public var workload = Workload()
+  public var network = Network()
+  public var disks = Disks()
+  public var clocks = Clocks()
+  /// Kinds of fault that happen, and the mean time between two faults, nanoseconds.
+  public var faults: Set<Fault.Kind> = []
+  public var faultInterval: UInt64 = 1_000_000_000
+  /// Simulated time after which the faults end, whatever was completed by then, nanoseconds.
+  public var faultsUntil: UInt64 = 60_000_000_000
+  /// Part of the drawn faults that happen, by their place; nil: all. For shrinking.
+  public var keptFaults: [Int]?
+
+  public struct Workload: Equatable, Sendable {
+    public var clients = 8
+    /// Operations that are to be completed before the faults end.
+    public var operations = 1_000
+    public var keys = 20
+    /// Of a hundred operations so many go to the first key.
+    public var hotShare: UInt64 = 30
+    public var valueBytesMax: UInt64 = 32
+    /// Mean pause of a client between two operations, nanoseconds.
+    public var think: UInt64 = 1_000_000
+    /// The deadline of a request, milliseconds.
+    public var deadlineMs: UInt64 = 1_000
+    /// Weights of the operations; 0 leaves one out.
+    public var weights: [Kind: UInt64] = [.get: 40, .put: 20, .putContext: 20]
+    /// Chances in a hundred.
+    public var staleContext: UInt64 = 0
+    public var weakReads: UInt64 = 0
+    public var allReads: UInt64 = 0
+    public var retries: UInt64 = 0
+    public var cancels: UInt64 = 0
+    /// Chance that a request goes to a node that is no owner.
+    public var strayRequests: UInt64 = 0
+    /// The client's connection loses a request or its answer, in ten thousand.
+    public var lost: UInt64 = 0
+
+    public enum Kind: String, CaseIterable, Sendable {
+      case get
+      case put
+      case putContext = "put-context"
+      case delete
+      case deleteContext = "delete-context"
+      case putExpiring = "put-expiring"
+      case readModifyWrite = "read-modify-write"
+      case foreignContext = "foreign-context"
+    }
+  }
+
+  public struct Network: Equatable, Sendable {
+    /// Mean one-way delay, nanoseconds; exponential, so messages overtake each other.
+    public var delay: UInt64 = 500_000
+    /// Chances in ten thousand.
+    public var loss: UInt64 = 0
+    public var duplication: UInt64 = 0
+    public var clogged: UInt64 = 0
+    /// Mean time that a clogged message waits, nanoseconds.
+    public var clogDelay: UInt64 = 0
+    /// After so long without a way through, an end sees that its link is down, nanoseconds.
+    public var detection: UInt64 = 3_000_000_000
+  }
+
+  public struct Disks: Equatable, Sendable {
+    /// Mean time of a sync, nanoseconds.
+    public var sync: UInt64 = 250_000
+    /// A read that must wait for the disk, millionths.
+    public var slowRead: UInt64 = 0
+  }
+
+  public struct Clocks: Equatable, Sendable {
+    /// Wall clocks are off by at most so much either way, milliseconds.
+    public var offsetMs: UInt64 = 0
+    /// Monotonic clocks run faster or slower by at most so much, millionths.
+    public var driftMillionths: UInt64 = 0
+  }
+
+  /// A cluster without faults, to be adjusted.
+  public init(seed: UInt64) { self.seed = seed }
+
+  /// The options of a seed.
+  public static func drawn(from seed: UInt64) -> SimulationOptions {
+    var options = SimulationOptions(seed: seed)
+    var prng = PRNG(seed: seed)
+    options.drawCluster(&prng)
+    options.drawWorkload(&prng)
+    options.drawNetwork(&prng)
+    options.drawDisksAndClocks(&prng)
+    options.drawFaults(&prng)
+    return options
+  }
+
+  private mutating func drawCluster(_ prng: inout PRNG) {
+    nodes = [3, 3, 3, 4, 5, 5, 6, 7][prng.index(8)]
+    shards = (0..<nodes).map { _ in 1 }
+    if prng.chance(1, of: 3) { shards = shards.map { _ in [1, 2, 3][prng.index(3)] } }
+    (copies, readQuorum, writeQuorum) = (3, 2, 2)
+    if prng.chance(1, of: 4) {
+      copies = 1 + prng.index(min(5, nodes))
+      readQuorum = 1 + prng.index(copies)
+      writeQuorum = max(copies - readQuorum + 1, 1 + prng.index(copies))
+    }
+    partitionBits = [8, 8, 9][prng.index(3)]
+    inlineBytesMax = prng.chance(1, of: 3) ? 64 : 4_096
+  }
+
+  private mutating func drawWorkload(_ prng: inout PRNG) {
+    workload.clients = [2, 4, 8, 8, 12][prng.index(5)]
+    workload.operations = Int(prng.within(1_000...1_500))
+    workload.keys = [1, 3, 10, 50, 200][prng.index(5)]
+    workload.hotShare = [0, 20, 60][prng.index(3)]
+    workload.valueBytesMax = [8, 32, 200, 6_000][prng.index(4)]
+    workload.think = [0, 200_000, 2_000_000, 20_000_000][prng.index(4)]
+    workload.deadlineMs = [100, 300, 1_000, 1_000, 5_000][prng.index(5)]
+    workload.weights = [.get: 40]
+    for (kind, weight) in [
+      (Workload.Kind.put, 25), (.putContext, 25), (.delete, 8), (.deleteContext, 8), (.putExpiring, 5),
+      (.readModifyWrite, 25), (.foreignContext, 1),
+    ] where prng.chance(2, of: 3) { workload.weights[kind] = UInt64(weight) }
+    if workload.weights.count == 1 { workload.weights[.put] = 25 }
+    workload.staleContext = prng.chance(1, of: 2) ? 20 : 0
+    workload.weakReads = prng.chance(1, of: 3) ? 20 : 0
+    workload.allReads = prng.chance(1, of: 3) ? 5 : 0
+    workload.retries = prng.chance(2, of: 3) ? 80 : 0
+    workload.cancels = prng.chance(1, of: 3) ? 3 : 0
+    workload.strayRequests = prng.chance(1, of: 2) ? 20 : 0
+    workload.lost = prng.chance(1, of: 3) ? 100 : 0
+  }
+
+  private mutating func drawNetwork(_ prng: inout PRNG) {
+    network.delay = [100_000, 500_000, 500_000, 2_000_000, 20_000_000][prng.index(5)]
+    network.loss = prng.chance(1, of: 2) ? [10, 100, 1_000][prng.index(3)] : 0
+    network.duplication = prng.chance(1, of: 2) ? [10, 100, 2_000][prng.index(3)] : 0
+    network.clogged = prng.chance(1, of: 2) ? [10, 50, 200][prng.index(3)] : 0
+    network.clogDelay = [10_000_000, 300_000_000, 3_000_000_000][prng.index(3)]
+    network.detection = [500_000_000, 3_000_000_000, 10_000_000_000][prng.index(3)]
+  }
+
+  private mutating func drawDisksAndClocks(_ prng: inout PRNG) {
+    disks.sync = [20_000, 250_000, 250_000, 5_000_000][prng.index(4)]
+    disks.slowRead = prng.chance(1, of: 2) ? 50_000 : 0
+    clocks.offsetMs = prng.chance(1, of: 2) ? [1, 100, 240][prng.index(3)] : 0
+    clocks.driftMillionths = prng.chance(1, of: 2) ? 100 : 0
+  }
+
+  private mutating func drawFaults(_ prng: inout PRNG) {
+    for kind in Fault.Kind.allCases where prng.chance(1, of: 2) { faults.insert(kind) }
+    faultInterval = [30_000_000, 150_000_000, 700_000_000][prng.index(3)]
+  }
+
+  /// Each option on a line of its own, for people.
+  public var lines: [String] {
+    let weights = Workload.Kind.allCases.compactMap { kind in workload.weights[kind].map { "\(kind.rawValue) \($0)" } }
+    let kinds = Fault.Kind.allCases.filter { faults.contains($0) }.map(\.rawValue)
+    return [
+      "seed \(seed)",
+      "cluster: \(nodes) nodes, shards \(shards.map(String.init).joined(separator: " ")), N=\(copies) "
+        + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes",
+      "clients: \(workload.clients), \(workload.operations) operations on \(workload.keys) keys (\(workload.hotShare) % "
+        + "on the first), values up to \(workload.valueBytesMax) bytes, deadline \(workload.deadlineMs) ms, "
+        + "think \(milliseconds(workload.think))",
+      "operations: \(weights.joined(separator: ", "))",
+      "of a hundred: stale contexts \(workload.staleContext), reads of one \(workload.weakReads), of all "
+        + "\(workload.allReads), retries \(workload.retries), cancels \(workload.cancels), strays "
+        + "\(workload.strayRequests); lost on the way from or to a client \(percent(workload.lost))",
+      "network: delay \(milliseconds(network.delay)), loss \(percent(network.loss)), duplicates "
+        + "\(percent(network.duplication)), clogged \(percent(network.clogged)) for \(milliseconds(network.clogDelay)), "
+        + "a dead link is noticed after \(milliseconds(network.detection))",
+      "disks: sync \(milliseconds(disks.sync)), reads that wait \(percent(disks.slowRead / 100))",
+      "clocks: off by up to \(clocks.offsetMs) ms, drift up to \(clocks.driftMillionths) millionths",
+      "faults: \(kinds.isEmpty ? "none" : kinds.joined(separator: ", ")); one every \(milliseconds(faultInterval))"
+        + (keptFaults.map { ", of these only \($0)" } ?? ""),
+    ]
+  }
+
+  private func milliseconds(_ nanoseconds: UInt64) -> String {
+    let micro = nanoseconds / 1_000
+    return micro % 1_000 == 0 ? "\(micro / 1_000) ms" : "\(micro / 1_000).\(micro % 1_000 / 100) ms"
+  }
+
+  private func percent(_ tenThousandths: UInt64) -> String {
+    "\(tenThousandths / 100).\(tenThousandths % 100 / 10)\(tenThousandths % 10) %"
+  }
+}
