@@ -65,6 +65,7 @@ extension Simulation {
     node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)
     node.offered.removeAll()
     resume(node)
+    node.isLeftOut = !isCore
     if isCore { start(node) } else { crash(node, keepsTail: true) }
   }
 

@@ -46,7 +46,7 @@ extension Simulation {
   // MARK: Starting
 
   func start(_ node: SimulatedNode) {
-    guard node.condition == .stopped, !node.isDiskFull else { return }
+    guard node.condition == .stopped, !node.isDiskFull, !node.isLeftOut else { return }
     counts.starts += 1
     node.condition = .running
     node.incarnation += 1

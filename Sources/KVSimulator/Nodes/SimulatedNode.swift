@@ -40,6 +40,8 @@ final class SimulatedNode {
   var nextSyncFault: StorageFault?
   /// The disk is full: syncs fail, and the node does not start.
   var isDiskFull = false
+  /// Stays down after the faults: no part of the healed core.
+  var isLeftOut = false
   /// Its disks were wiped: it is no member any more.
   var isStranger = false
   /// Highest stamp of a peer's write that a shard accepted, for the clock's checker.
