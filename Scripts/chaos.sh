@@ -13,7 +13,7 @@
 #   --selftest    half a minute with nodes that acknowledge before they sync, and power cuts: the check must see the loss
 #
 # Every node and the clients get a network namespace of their own, where the machine allows it (root, `ip netns`, nft).
-# Also: --clients C, --keys C, --rate R, as `kvsim load` has them. The environment: RINGKV_BUILD, RINGKV_BIN,
+# Also: --clients C, --keys K, --rate R, --no-receipts, as `kvsim load` has them. The environment: RINGKV_BUILD, RINGKV_BIN,
 # RINGKV_SCRATCH as in Scripts/cluster.sh.
 #
 # Exit codes: 0 all held, 1 a safety violation, 2 usage, or it could not be run, 3 it did not serve again after the
@@ -33,6 +33,7 @@ read_arguments() {
     case $1 in
       --no-netns) wants_netns='' ;;
       --no-power) wants_power='' ;;
+      --no-receipts) load_options+=(--no-receipts) ;;
       --keep) keep=yes ;;
       --selftest) selftest=yes ;;
       -h | --help) usage; exit ;;
@@ -84,24 +85,28 @@ prepare() {
   fi
 }
 
+# Processes by pid and start time, namespaces by their names, this run's directory; in whatever state the run is.
 clean_up() {
   local code=$? i
   trap - EXIT
+  trap '' INT TERM HUP
   set +e
-  if [[ -n ${load_process:-} ]]; then
-    # shellcheck disable=SC2086
-    signal_process KILL $load_process
-  fi
+  if [[ -n ${load_process:-} ]]; then end_load 2>/dev/null; fi
   for ((i = 1; i <= ${nodes:-0}; i++)); do
-    if [[ -z ${process[$i]:-} ]]; then continue; fi
-    on_process signal_process "$i" KILL
-    wait_until 5000 on_process is_gone "$i" || complain "n$i (pid ${process[$i]%% *}) could not be ended"
+    if [[ -n ${process[$i]:-} ]]; then kill_and_reap "$i"; fi
   done
   if [[ ${has_netns:-no} == yes ]]; then remove_network; fi
-  if [[ -n ${run:-} && -d $run ]]; then
-    if [[ $code == 0 && -z $keep ]]; then rm -rf "$run"; else say "history, schedule, logs and data are kept in $run"; fi
-  fi
+  case $code/$keep in
+    0/ | 130/ | 143/) rm -rf "$run" ;;
+    *) say "history, schedule, logs and data are kept in $run" ;;
+  esac
   exit "$code"
+}
+
+# shellcheck disable=SC2086
+end_load() {
+  signal_process KILL $load_process
+  wait "${load_process%% *}"
 }
 
 start_cluster() {
@@ -212,7 +217,8 @@ chaos() {
   stop_cluster
   step "checking the history"
   show_faults
-  "$bin/kvsim" check "$run/history.jsonl" || code=$?
+  # Deadlines are up to 3 s, pauses up to 31 s.
+  "$bin/kvsim" check "$run/history.jsonl" --write-limit-ms 40000 || code=$?
   judge "$code" || code=$?
   echo "seed $seed; again: $(repeat_command)"
   return "$code"

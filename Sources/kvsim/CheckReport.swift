@@ -74,20 +74,12 @@ struct CheckReport {
     let place = Dictionary(violation.operations.enumerated().map { ($1, $0) }, uniquingKeysWith: { first, _ in first })
     return ["\(violation)"]
       + concerned.sorted { place[$0.number, default: 0] < place[$1.number, default: 0] }.map {
-        "  " + HistoryLines.line($0).trimmingSuffix { $0.isNewline }
+        "  " + HistoryLines.line($0)
       }
   }
 
   private static func seconds(_ nanoseconds: UInt64) -> String {
     let tenths = (nanoseconds + 50_000_000) / 100_000_000
     return "\(tenths / 10).\(tenths % 10)"
-  }
-}
-
-extension String {
-  fileprivate func trimmingSuffix(_ isTrimmed: (Character) -> Bool) -> String {
-    var text = Substring(self)
-    while let last = text.last, isTrimmed(last) { text.removeLast() }
-    return String(text)
   }
 }

@@ -100,7 +100,7 @@ struct LoadClient {
         }
       operation.returnedAt = LoadJournal.now
       operation.outcome = .ok
-      memories[key, default: LoadMemory()].note(operation.number, receipt.context, &prng)
+      if load.usesReceipts { memories[key, default: LoadMemory()].note(operation.number, receipt.context, &prng) }
     } catch {
       fail(&operation, error)
     }

@@ -35,7 +35,7 @@ final class LoadJournal: Sendable {
     guard FileManager.default.createFile(atPath: path, contents: nil), let file = FileHandle(forWritingAtPath: path)
     else { throw LoadFailure("cannot write \(path): \(String(cString: strerror(errno)))") }
     self.file = file
-    try file.write(contentsOf: Data(HistoryLines.head(head).utf8))
+    try file.write(contentsOf: Data((HistoryLines.head(head) + "\n").utf8))
   }
 
   /// One clock for everything in the history; it counts on whatever is done to the wall clock.
@@ -60,7 +60,7 @@ final class LoadJournal: Sendable {
   }
 
   private func append(_ operation: Operation, _ count: (inout Counts) -> Void = { _ in }) {
-    let line = Data(HistoryLines.line(operation).utf8)
+    let line = Data((HistoryLines.line(operation) + "\n").utf8)
     state.withLock { state in
       count(&state.counts)
       guard state.failure == nil else { return }

@@ -14,6 +14,8 @@ struct LoadPlan: Sendable {
   var pause: Duration
   var keys: [String]
   var mix: LoadMix
+  /// Whether writes carry the contexts of receipts, or those of gets alone.
+  var usesReceipts: Bool
   /// The cluster's N, R, W.
   var settings: ClusterSettings
 

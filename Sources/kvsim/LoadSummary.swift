@@ -39,13 +39,10 @@ struct LoadSummary {
   }
 
   var json: String {
-    let operations = counts.outcomes.map { kind, outcomes in
-      (kind.rawValue, Dictionary(uniqueKeysWithValues: outcomes.map { ($0.rawValue, $1) }))
-    }
-    return JSONText.make(
+    JSONText.make(
       Document(
         seed: "\(plan.seed)", seconds: (seconds * 10).rounded() / 10, clients: plan.clients, keys: plan.keys.count,
-        operations: Dictionary(uniqueKeysWithValues: operations), errors: counts.errors, finalReads: finalReads,
+        operations: OutcomeTable.names(counts.outcomes), errors: counts.errors, finalReads: finalReads,
         history: history))
   }
 }
@@ -61,6 +58,13 @@ enum OutcomeTable {
         kind.rawValue.padding(toLength: 10, withPad: " ", startingAt: 0)
           + columns.map { right("\(outcomes[kind]?[$0] ?? 0)") }.joined()
       }
+  }
+
+  /// For JSON.
+  static func names(_ outcomes: [Operation.Kind: [Operation.Outcome: Int]]) -> [String: [String: Int]] {
+    outcomes.reduce(into: [:]) { names, kind in
+      names[kind.key.rawValue] = kind.value.reduce(into: [:]) { $0[$1.key.rawValue] = $1.value }
+    }
   }
 
   private static func right(_ text: String) -> String { String(repeating: " ", count: max(0, 10 - text.count)) + text }

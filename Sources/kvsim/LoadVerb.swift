@@ -27,6 +27,7 @@ struct LoadVerb: AsyncParsableCommand {
   @Option(help: "Operations a second, at most, of all clients together; 0: no limit.") var rate = 1_500
   @Option(help: "In the end every key is read at 'all', tried again for so many seconds; 0: not at all.")
   var finalSeconds = 60
+  @Flag(help: "No write carries the context of a receipt, only those of gets.") var noReceipts = false
   @Flag(help: "A summary in JSON on stdout.") var json = false
 
   func validate() throws {
@@ -69,6 +70,7 @@ extension LoadPlan {
     let run = UInt32.random(in: 0...UInt32.max)
     mix = LoadMix(keysInUse: verb.keys)
     keys = (0..<mix.keys(seconds: verb.seconds)).map { "load-\(String(run, radix: 36))-\($0)" }
+    usesReceipts = !verb.noReceipts
     self.settings = settings
   }
 }
