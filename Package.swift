@@ -76,7 +76,11 @@ let package = Package(
       name: "FakeNodes", dependencies: ["KVModel", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
-    tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator"]),
+    // A store in a process of its own, for the tests that kill it and make its disk fail.
+    .executableTarget(
+      name: "StorageDriver", dependencies: ["KVModel", "KVCore", "KVStorage"], path: "Tests/StorageDriver",
+      swiftSettings: habits),
+    tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator", "StorageDriver"]),
     tests("KVSimulatorTests", ["KVModel", "KVCore", "KVSimulator"]),
     tests("KVSimTests", ["kvsim", "KVSimulator", "KVModel", "KVClient", "FakeNodes", argumentParser]),
     tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),

@@ -45,7 +45,7 @@ extension RocksDBStorage {
   }
 
   private func remember(_ entry: RequestMemory.Entry, in batch: WriteBatch) {
-    RequestSpace.encode(entry.id, bucket: RequestSpace.bucket(of: entry.until), into: &scratch)
+    RequestSpace.encode(entry.id, minute: RequestMemory.minute(of: entry.until), into: &scratch)
     scratch.withUnsafeBytes { key in
       withUnsafeBytes(of: entry.until.milliseconds.littleEndian) { batch.put(.meta, key, $0) }
     }
@@ -53,7 +53,7 @@ extension RocksDBStorage {
 
   /// Forgets, once a minute, the request ids of minutes that are over.
   func forgetRequests(in batch: WriteBatch) {
-    let minute = RequestSpace.bucket(of: options.wallClock())
+    let minute = RequestMemory.minute(of: options.wallClock())
     guard minute > forgottenUntil else { return }
     forgottenUntil = minute
     batch.delete(.meta, from: RequestSpace.start(of: 0), to: RequestSpace.start(of: minute))

@@ -106,16 +106,10 @@ extension RocksDBStorage {
         StorageCompletion(id: id, result: .refused(Failure(.overloaded, retryAfterMs: 50, detail: detail))))
       return
     }
-    switch Merge.apply(change, to: current) {
-    case .failure(let failure): results.append(StorageCompletion(id: id, result: .refused(failure)))
-    case .success(let outcome):
-      let encoded = EncodedRecord(outcome.record)
-      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
-      if outcome.changed {
-        gather(key, from: current, to: outcome.record, encoded: encoded, id: id)
-      } else {
-        acknowledgeUnchanged(key, id: id, results: &results)
-      }
+    switch Merge.step(change, onto: current, id: id, results: &results) {
+    case .changed(let record, let encoded): gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
+    case .refused: break
     }
   }
 

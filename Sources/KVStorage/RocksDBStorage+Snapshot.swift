@@ -30,7 +30,7 @@ extension RocksDBStorage {
         result.requests.append(RequestMemory.Entry(id: id, until: until))
         return true
       })
-    result.requests.sort { $0.id < $1.id }
+    result.requests.sort()
     return result
   }
 

@@ -14,9 +14,6 @@ import KVModel
 /// What is not synced exists in the overlay and in batches only. RocksDB itself appends a batch to the log, syncs it,
 /// and only then inserts it into the memtable and publishes its sequence number (7.8, `DBImpl::WriteImpl`: pipelined
 /// and unordered writes are off), so whatever a read of the database finds is synced.
-///
-/// An owner calls `collect` and `submit` during a turn and `endTurn` at its end, always: also `collect` gathers, when
-/// a merge had to wait for its record to be read.
 public final class RocksDBStorage: ShardStorage {
   /// Unsynced joins of a key: the newest, and the batch that brings it to the disk.
   struct Unsynced {
@@ -152,15 +149,5 @@ public final class RocksDBStorage: ShardStorage {
   func count(_ batch: PendingBatch, ns: UInt64) {
     metrics.count(batchOf: batch.answers.count, bytes: batch.bytes, ns: ns)
     metrics.unsyncedBytes -= batch.bytes
-  }
-}
-
-extension StorageOperation {
-  /// The key whose operations keep their order; nil for what belongs to the shard.
-  var key: Key? {
-    switch self {
-    case .read(let key), .merge(let key, _), .findRequest(_, let key): key
-    case .extendLease: nil
-    }
   }
 }

@@ -302,9 +302,9 @@ static void note_overwrite(int fd, off_t offset, const char *call) {
 
 // --- Rules --------------------------------------------------------------------------------------------------------
 
-enum kind { EIO_WRITE, EIO_SYNC, EIO_READ, NO_SPACE, SHORT_WRITE, SLOW_SYNC, HOLD_SYNC, KINDS };
-static const char *const kind_names[KINDS] = {"eio-write",   "eio-sync",  "eio-read", "enospc",
-                                              "short-write", "slow-sync", "hold-sync"};
+enum kind { EIO_WRITE, EIO_SYNC, NO_SPACE_SYNC, EIO_READ, NO_SPACE, SHORT_WRITE, SLOW_SYNC, HOLD_SYNC, KINDS };
+static const char *const kind_names[KINDS] = {"eio-write", "eio-sync",    "enospc-sync", "eio-read",
+                                              "enospc",    "short-write", "slow-sync",   "hold-sync"};
 
 struct rule {
   enum kind kind;
@@ -467,18 +467,18 @@ static void hold(const struct rule *rule, const char *call, const char *path) {
   note("released", call, path, now_ms() < end ? "" : "held too long");
 }
 
-// True: the sync must fail.
-static bool sync_fault(const char *call, const char *path) {
+// The error with which the sync must fail, or 0.
+static int sync_fault(const char *call, const char *path) {
   struct rule rule;
-  if (!any_rules()) return false;
+  if (!any_rules()) return 0;
   if (strikes(SLOW_SYNC, path, &rule)) {
     note("slow-sync", call, path, "");
     sleep_ms(rule.ms);
   }
   if (strikes(HOLD_SYNC, path, &rule)) hold(&rule, call, path);
-  if (!strikes(EIO_SYNC, path, &rule)) return false;
-  note("eio-sync", call, path, "");
-  return true;
+  if (!strikes(EIO_SYNC, path, &rule) && !strikes(NO_SPACE_SYNC, path, &rule)) return 0;
+  note(kind_names[rule.kind], call, path, "");
+  return rule.kind == EIO_SYNC ? EIO : ENOSPC;
 }
 
 static int sync_with(long number, int fd, const char *call) {
@@ -486,10 +486,10 @@ static int sync_with(long number, int fd, const char *call) {
   char path[PATH_MAX_BYTES];
   struct stat s;
   if (!is_tracked(fd) || !path_of(fd, path)) return (int)syscall(number, fd);
-  bool fails = sync_fault(call, path);
+  int fault = sync_fault(call, path);
   if (fstat(fd, &s) != 0) return -1;
-  if (fails || syscall(number, fd) != 0) {
-    int error = fails ? EIO : errno;
+  if (fault || syscall(number, fd) != 0) {
+    int error = fault ? fault : errno;
     on_sync_failed(&s);
     errno = error;
     return -1;
@@ -504,8 +504,9 @@ EXPORTED int fdatasync(int fd) { return sync_with(SYS_fdatasync, fd, "fdatasync"
 
 EXPORTED int syncfs(int fd) {
   if (!set_up()) return (int)syscall(SYS_syncfs, fd);
-  if (sync_fault("syncfs", directory)) {
-    errno = EIO;
+  int fault = sync_fault("syncfs", directory);
+  if (fault) {
+    errno = fault;
     return -1;
   }
   int result = (int)syscall(SYS_syncfs, fd);

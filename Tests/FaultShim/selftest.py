@@ -170,6 +170,14 @@ def a_failed_sync_loses_its_pages_whatever_later_syncs_say(shim):
 
 
 @test
+def a_sync_that_finds_no_space_loses_its_pages_too(shim):
+    shim.rules("enospc-sync a once")
+    equal(shim.run("write a 10", "fdatasync a", "fdatasync a", "die"), ["10", "ENOSPC", "ok"])
+    shim.cut()
+    equal(shim.size("a"), 0)
+
+
+@test
 def no_space_strikes_writes_creations_and_reservations(shim):
     with open(shim.directory + "/old", "w") as file: file.write("o")
     shim.rules("enospc")

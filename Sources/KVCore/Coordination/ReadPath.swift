@@ -263,6 +263,7 @@ extension Shard {
 
   private mutating func finishRead(_ id: OperationID, _ record: Record, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = reads.remove(id) else { return }
+    if case .retry(let retry) = operation.request.origin { return onConfirmed(record, retry, now, &effects) }
     if record.versions.count > 1 { counters.siblingsSeen += 1 }
     respond(.value(answer(record, of: operation.key, now)), operation.request, now, &effects)
   }

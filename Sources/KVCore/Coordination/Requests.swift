@@ -158,7 +158,7 @@ extension Shard {
       counters.onEnd(request.kind, response.ending, after: now.instant.since(request.startedAt))
       send(
         .forwardedReply(response), to: node, Envelope(operation: operation, deadline: request.deadline), now, &effects)
-    case .retry(let id): onConfirmed(response, id, now, &effects)
+    case .retry(let id): onUnconfirmed(response, id, now, &effects)
     }
   }
 

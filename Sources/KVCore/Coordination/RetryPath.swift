@@ -1,40 +1,57 @@
 import KVModel
 
-/// A write that was sent before: the owners are asked whether they know its request id before anything is minted. All
-/// that can be reached are heard; when one is late, R are enough.
+/// A write that was sent before: every owner is asked whether it knows the request id before anything is minted.
 ///
-/// Known: what is there is made durable by a read with write-back, and acknowledged. Known to none of R owners: no
-/// quorum read can have returned it (a read writes back what it returns), so it is written as if for the first time.
+/// ```
+///              ┌─ one knows it ──► read it, with write-back ──► ok: what is there, or what has replaced it
+///   ask all ───┼─ none does ─────► mint, as if for the first time
+///              └─ one is silent ─► unknown
+/// ```
+///
+/// All of them, since the one that cannot be asked may have coordinated the first attempt: its version would come to
+/// light later, beside whatever replaced the retry's, a deletion too. An owner that says no also fences the request id
+/// for this retry: from then on it neither mints under it nor lets in what others minted under it. So a first attempt
+/// that is still on its way finds the door closed, and of two retries at most one mints.
 struct RetryOperation: Sendable {
   let operation: WriteOperation
-  let needed: Int
   var unseen = OwnerMask()
   var failed = OwnerMask()
   /// The request id was found; the confirming read is under way.
   var isConfirming = false
-  /// Time to do with R answers.
-  var isImpatient = false
 
   var decision: OwnerSet.Decision {
-    let decision = operation.owners.decision(needed: needed, succeeded: unseen, failed: failed)
-    let heardAll = unseen.union(failed).count == operation.owners.nodes.count
-    return decision == .met && !heardAll && !isImpatient ? .waiting : decision
+    let count = operation.owners.nodes.count
+    if unseen.count == count { return .met }
+    // While somebody may still know it, there is hope.
+    return unseen.union(failed).count == count ? .impossible : .waiting
   }
+}
+
+/// The retry for which an owner has fenced a request id.
+struct RetryClaim: Hashable, Sendable {
+  var asker: NodeID
+  var operation: UInt64
+}
+
+/// A request id under which only the retry that claimed it may mint. Forgotten by a restart, and so is whatever waited
+/// in front of it.
+struct RequestFence: Equatable, Sendable {
+  var claim: RetryClaim
+  var until: Instant
 }
 
 extension Shard {
   mutating func startRetry(_ operation: WriteOperation, _ now: Now, _ effects: inout [Effect]) {
     counters.retries += 1
     if planted(.retryAppliedTwice) { return startWrite(operation, now, &effects) }
-    let needed = view.current?.layout.settings.readQuorum ?? 1
-    var retry = RetryOperation(operation: operation, needed: needed)
+    var retry = RetryOperation(operation: operation)
     for (place, node) in operation.owners.nodes.enumerated()
     where node != identity.node && !reachability.isLinked(node) {
       retry.failed.insert(place)
     }
     let id = retries.insert(retry)
     track(operation.request, id)
-    schedule(id, at: min(now.instant.advanced(by: settings.retryPatience), operation.request.deadline), &effects)
+    schedule(id, at: operation.request.deadline, &effects)
     let question = PeerMessage.requestCheck(operation.write.requestID, operation.write.key)
     for (place, node) in operation.owners.nodes.enumerated() where !retry.failed.contains(place) {
       send(question, to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now, &effects)
@@ -50,7 +67,7 @@ extension Shard {
     switch reply {
     case .seen: return confirm(id, knownAt: place, now, &effects)
     case .notSeen: retries[id]?.unseen.insert(place)
-    case .unreadable: retries[id]?.failed.insert(place)
+    case .cannotTell: retries[id]?.failed.insert(place)
     }
     decideRetry(id, now, &effects)
   }
@@ -62,7 +79,9 @@ extension Shard {
     case .impossible: failRetry(id, now, &effects)
     case .met:
       retries.remove(id)
-      startWrite(retry.operation, now, &effects)
+      var operation = retry.operation
+      operation.claim = RetryClaim(asker: identity.node, operation: id.raw)
+      startWrite(operation, now, &effects)
     }
   }
 
@@ -77,28 +96,34 @@ extension Shard {
     retries[id]?.isConfirming = true
     var request = retry.operation.request
     request.origin = .retry(id)
-    let needed = max(retry.needed, retry.operation.needed)
+    let needed = max(view.current?.layout.settings.readQuorum ?? 1, retry.operation.needed)
     let read = ReadOperation(
       key: retry.operation.write.key, needed: needed, owners: retry.operation.owners, request: request,
       durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed), mustHear: mustHear)
     startRead(read, now, &effects)
   }
 
-  /// The confirming read has ended.
-  mutating func onConfirmed(
+  /// The confirming read has found this, and enough owners hold it.
+  mutating func onConfirmed(_ record: Record, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let retry = retries.remove(id) else { return }
+    let write = retry.operation.write
+    // What lies beside the write was never shown to its author, so the receipt must not cover it.
+    let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
+    let token = ContextToken(
+      cluster: cluster, key: write.key, vector: isAlone ? record.context : write.context?.vector ?? VersionVector(),
+      stamp: record.highestStamp, secret: view.secret)
+    let receipt = Receipt(
+      context: token, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
+    respond(.written(receipt), retry.operation.request, now, &effects)
+  }
+
+  /// The confirming read has failed.
+  mutating func onUnconfirmed(
     _ response: ClientResponse, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let retry = retries.remove(id) else { return }
-    switch response {
-    case .value(let answer):
-      let receipt = Receipt(
-        context: answer.context, stamp: answer.context.stamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
-      respond(.written(receipt), retry.operation.request, now, &effects)
-    case .failed(var failure):
-      failure.outcome = .unknown
-      respond(.failed(failure), retry.operation.request, now, &effects)
-    case .written, .explained, .described, .layout, .done, .reserved: invariant(false, "a read ended with \(response)")
-    }
+    guard case .failed = response else { return invariant(false, "a read ended with \(response)") }
+    respond(response, retry.operation.request, now, &effects)
   }
 
   mutating func onOwnerLost(_ peer: NodeID, ofRetry id: OperationID, _ now: Now, _ effects: inout [Effect]) {
@@ -110,18 +135,64 @@ extension Shard {
   }
 
   mutating func onRetryTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let retry = retries[id] else { return }
-    if now.instant >= retry.operation.request.deadline { return failRetry(id, now, &effects) }
-    retries[id]?.isImpatient = true
-    schedule(id, at: retry.operation.request.deadline, &effects)
-    if !retry.isConfirming { decideRetry(id, now, &effects) }
+    if retries.isLive(id) { failRetry(id, now, &effects) }
   }
 
   /// Whatever the first attempt did, it may still appear.
   private mutating func failRetry(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries.remove(id) else { return }
     let failure = quorumFailure(
-      "know whether it was applied", needed: retry.needed, got: retry.unseen.count, .unknown)
+      "know whether it was applied", needed: retry.operation.owners.nodes.count, got: retry.unseen.count, .unknown)
     respond(failure, retry.operation.request, now, &effects)
+  }
+}
+
+// At an owner that is asked.
+extension Shard {
+  mutating func onRequestCheck(
+    _ request: RequestID, _ key: Key, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    if dropsExpired(envelope, now) { return }
+    let isUnderWay = writes.ids.contains { writes[$0]?.write.requestID == request }
+    guard !isUnderWay, fences.count < settings.replicaOperationsMax else {
+      return send(.requestCheckReply(.cannotTell), to: peer, envelope, now, &effects)
+    }
+    fences[request] = RequestFence(
+      claim: RetryClaim(asker: peer, operation: envelope.operation),
+      until: now.instant.advanced(by: .milliseconds(Limits.deadlineMsMax)))
+    let id = requestChecks.insert(RequestCheck(request: request, key: key, asker: peer, envelope: envelope))
+    // A merge that changes nothing: it ends when all that came before it is synced, and can be found.
+    effects.append(.store(.merge(key, .join(Record())), StorageID(raw: id.raw)))
+  }
+
+  mutating func onRequestCheckStored(
+    _ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let check = requestChecks[id] else { return }
+    let reply: RequestCheckReply
+    switch result {
+    case .merged: return
+    case .synced: return effects.append(.store(.findRequest(check.request, check.key), StorageID(raw: id.raw)))
+    case .request(let seen): reply = seen ? .seen : .notSeen
+    case .refused: reply = .cannotTell
+    case .unreadable:
+      noteDamage(check.key, &effects)
+      reply = .cannotTell
+    case .record, .leased, .failed: return invariant(false, "a request check answered by \(result)")
+    }
+    requestChecks.remove(id)
+    send(.requestCheckReply(reply), to: check.asker, check.envelope, now, &effects)
+  }
+
+  /// Whether a retry has claimed a request id, and not the one that asks.
+  func isFenced(_ request: RequestID, for claim: RetryClaim?, _ now: Now) -> Bool {
+    guard let fence = fences[request], fence.until > now.instant else { return false }
+    return fence.claim != claim
+  }
+
+  /// The same for a version that a peer has minted.
+  func isFenced(_ request: RequestID, mintedBy peer: NodeID, _ now: Now) -> Bool {
+    guard let fence = fences[request], fence.until > now.instant else { return false }
+    return fence.claim.asker != peer
   }
 }

@@ -36,7 +36,9 @@ public struct Shard: Sendable {
   var retries = Slots<RetryOperation>(.retry)
   var replicaReads = Slots<ReplicaRead>(.replicaRead)
   var replicaWrites = Slots<PendingReplicaWrite>(.replicaWrite)
-  var requestChecks = Slots<ReplicaRead>(.requestCheck)
+  var requestChecks = Slots<RequestCheck>(.requestCheck)
+  /// Request ids that retries have claimed.
+  var fences: [RequestID: RequestFence] = [:]
   /// Operations of clients, so that a cancellation finds its own.
   var clients: [ClientRef: OperationID] = [:]
 
@@ -217,6 +219,7 @@ public struct Shard: Sendable {
     }
     reachability.onTick()
     forwardsSeen = forwardsSeen.filter { $0.value > now.instant }
+    fences = fences.filter { $0.value.until > now.instant }
     if let p95 = readLatency.quantile(perMille: 950) {
       hedgeAfter = min(max(p95, settings.hedgeAfterMin), settings.hedgeAfterMax)
     }

@@ -23,6 +23,8 @@ struct WriteOperation: Sendable {
   let needed: Int
   let owners: OwnerSet
   let request: Request
+  /// Of a retry: what the owners have fenced its request id for.
+  var claim: RetryClaim?
   var phase = Phase.leasing
   /// 2 after acknowledgements named versions that an overwrite has to supersede too.
   var round = 1

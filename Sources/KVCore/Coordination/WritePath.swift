@@ -39,6 +39,11 @@ extension Shard {
   mutating func mint(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
     let write = operation.write
+    if operation.round == 1, isFenced(write.requestID, for: operation.claim, now) {
+      writes.remove(id)
+      let failure = Failure(.cancelled, .unknown, detail: "a retry has taken the place of this attempt")
+      return respond(.failed(failure), operation.request, now, &effects)
+    }
     let ceiling = HybridClock.ceiling(at: now.wall)
     let floor = write.context?.stamp ?? .zero
     guard let (dot, stamp) = mintable(for: id, above: floor, now, &effects) else { return }
@@ -211,8 +216,7 @@ extension Shard {
       return invariant(false, "a write ends before it was minted")
     }
     let token = ContextToken(
-      cluster: cluster, key: operation.write.key, vector: merged.context, stamp: minted.stamp,
-      secret: view.secret)
+      cluster: cluster, key: operation.write.key, vector: merged.covered, stamp: minted.stamp, secret: view.secret)
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
     respond(.written(receipt), operation.request, now, &effects)

@@ -13,7 +13,8 @@ public final class MemoryStorage: ShardStorage {
     var records: [Key: Stored] = [:]
     var leaves: [LeafPlace: Digest] = [:]
     var expiries: Set<StorageSnapshot.Expiry> = []
-    var requests: [RequestID: WallTime] = [:]
+    /// By minute, as `RequestMemory` keeps them.
+    var requests: [UInt64: [RequestID: WallTime]] = [:]
     var lease: Lease?
   }
 
@@ -138,15 +139,14 @@ public final class MemoryStorage: ShardStorage {
     result.leaves = durable.leaves.map { StorageSnapshot.Leaf(place: $0.key, digest: $0.value) }
       .sorted { $0.place < $1.place }
     result.expiries = durable.expiries.sorted()
-    result.requests = durable.requests.map { RequestMemory.Entry(id: $0.key, until: $0.value) }
-      .sorted { $0.id < $1.id }
+    result.requests = durable.requests.values.joined().map { RequestMemory.Entry(id: $0.key, until: $0.value) }.sorted()
     result.lease = durable.lease
     return result
   }
 
-  /// Forgets the request ids that no retry can name any more.
-  public func forgetRequests(before wall: WallTime) {
-    durable.requests = durable.requests.filter { $0.value >= wall }
+  /// Forgets the request ids of minutes that are over.
+  public func forgetRequests(at wall: WallTime) {
+    durable.requests = durable.requests.filter { $0.key >= RequestMemory.minute(of: wall) }
   }
 
   private func read(_ key: Key) -> StorageResult {
@@ -163,7 +163,7 @@ public final class MemoryStorage: ShardStorage {
     case .damaged: return .unreadable
     case .intact(let record, _) where record.versions.contains(where: { $0.requestID == request }):
       return .request(seen: true)
-    case nil, .intact: return .request(seen: durable.requests[request] != nil)
+    case nil, .intact: return .request(seen: durable.requests.values.contains { $0[request] != nil })
     }
   }
 
@@ -172,16 +172,10 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: .unreadable))
       return
     }
-    switch Merge.apply(change, to: current) {
-    case .failure(let failure): results.append(StorageCompletion(id: id, result: .refused(failure)))
-    case .success(let outcome):
-      let encoded = EncodedRecord(outcome.record)
-      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
-      if outcome.changed {
-        gather(key, from: current, to: outcome.record, encoded: encoded, id: id)
-      } else {
-        acknowledgeUnchanged(key, id: id, results: &results)
-      }
+    switch Merge.step(change, onto: current, id: id, results: &results) {
+    case .changed(let record, let encoded): gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
+    case .refused: break
     }
   }
 
@@ -232,17 +226,12 @@ public final class MemoryStorage: ShardStorage {
       durable.leaves[LeafPlace(of: write.key, geometry), default: .zero].combine(write.delta.leaf)
       for at in write.delta.expiriesDropped { durable.expiries.remove(.init(at: at, key: write.key.bytes)) }
       for at in write.delta.expiriesAdded { durable.expiries.insert(.init(at: at, key: write.key.bytes)) }
-      for entry in write.delta.requestsReplaced { durable.requests[entry.id] = entry.until }
+      for entry in write.delta.requestsReplaced {
+        durable.requests[RequestMemory.minute(of: entry.until), default: [:]][entry.id] = entry.until
+      }
       if unsynced[write.key]?.batch == batch.number { unsynced[write.key] = nil }
     }
     if let lease = batch.lease { durable.lease = lease }
     results.append(contentsOf: batch.answers)
-  }
-}
-
-extension Merged {
-  /// What a store answers for an outcome whose stored form is `encoded`.
-  public init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
-    self.init(record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context)
   }
 }

@@ -9,6 +9,32 @@ public enum Merge {
     public var changed: Bool
     public var beside: Beside?
     public var minted: Version?
+    /// Of a mint: the history that its author may be taken to have seen.
+    public var covered = VersionVector()
+  }
+
+  /// What is left to a store once the answer of a merge is known.
+  public enum Step: Sendable {
+    /// To be written, in its stored form too, and then answered `.synced`.
+    case changed(Record, EncodedRecord)
+    /// Nothing to write: `.synced` as soon as what it joined onto is.
+    case unchanged
+    case refused
+  }
+
+  /// Applies `change` and answers what is known at once, `.merged` or `.refused`: what all stores have in common.
+  public static func step(
+    _ change: Change, onto current: Record, id: StorageID, results: inout [StorageCompletion]
+  ) -> Step {
+    switch apply(change, to: current) {
+    case .failure(let failure):
+      results.append(StorageCompletion(id: id, result: .refused(failure)))
+      return .refused
+    case .success(let outcome):
+      let encoded = EncodedRecord(outcome.record)
+      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
+      return outcome.changed ? .changed(outcome.record, encoded) : .unchanged
+    }
   }
 
   /// Applies `change` to the state `current` of its key, unsynced joins included.
@@ -31,7 +57,7 @@ public enum Merge {
     if case .again(let first, _, _) = mint.basis, !current.versions.contains(where: { $0.dot == first }) {
       let covered = Record(context: mint.superseded(of: current), versions: [])
       return join(covered, into: current).map {
-        Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil)
+        Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil, covered: covered.context)
       }
     }
     let superseded = mint.superseded(of: current)
@@ -45,7 +71,17 @@ public enum Merge {
     var record = current
     record.add(version, superseding: superseded)
     if let failure = storable(record) ?? admit(record, after: current) { return .failure(failure) }
-    return .success(Outcome(record: record, changed: true, beside: nil, minted: version))
+    let covered = seen(by: version.dot, superseding: superseded, in: record)
+    return .success(Outcome(record: record, changed: true, beside: nil, minted: version, covered: covered))
+  }
+
+  /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter,
+  /// so when one beside it would be claimed too, the version is left out: whoever writes with that receipt gets a
+  /// sibling of his own, rather than replace one that he never saw.
+  private static func seen(by dot: Dot, superseding: VersionVector, in record: Record) -> VersionVector {
+    var seen = superseding
+    seen.add(dot)
+    return record.versions.contains { $0.dot != dot && seen.covers($0.dot) } ? superseding : seen
   }
 
   /// Refuses a write that would add a sibling to a key that has as many as are allowed. One that leaves fewer is
@@ -69,6 +105,14 @@ public enum Merge {
       return Failure(.tooManySiblings, detail: "the key has \(record.versions.count) concurrent versions")
     }
     return nil
+  }
+}
+
+extension Merged {
+  fileprivate init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
+    self.init(
+      record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context,
+      covered: outcome.covered)
   }
 }
 
@@ -128,7 +172,7 @@ public struct RecordDelta: Equatable, Sendable {
 /// need not: a quorum read that returned the version had it written to a write quorum first, so a retry that finds no
 /// trace at R owners repeats a write that nobody was told of.
 public enum RequestMemory {
-  public struct Entry: Hashable, Sendable {
+  public struct Entry: Hashable, Comparable, Sendable {
     public var id: RequestID
     /// May be forgotten from here on.
     public var until: WallTime
@@ -137,10 +181,16 @@ public enum RequestMemory {
       self.id = id
       self.until = until
     }
+
+    public static func < (a: Entry, b: Entry) -> Bool { a.id == b.id ? a.until < b.until : a.id < b.id }
   }
 
   /// Milliseconds for which a retry may follow its first attempt.
   public static let spanMs: UInt64 = 60_000
+
+  /// Ids are kept, and forgotten, by the minute of their `until`: one range a minute. An id that is replaced twice, as
+  /// after the second round of an overwrite, stands in two minutes, and is remembered until the later one is over.
+  public static func minute(of until: WallTime) -> UInt64 { until.milliseconds / 60_000 }
 
   static func replaced(from old: Record, to new: Record) -> [Entry] {
     let newest = new.highestStamp.wall.milliseconds

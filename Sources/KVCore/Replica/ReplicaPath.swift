@@ -8,6 +8,14 @@ struct ReplicaRead: Sendable {
   let inlineBytesMax: UInt32
 }
 
+/// A question whether a request is known here, that the storage is answering.
+struct RequestCheck: Sendable {
+  let request: RequestID
+  let key: Key
+  let asker: NodeID
+  let envelope: Shard.Envelope
+}
+
 /// A join into this node's copy that its storage is syncing.
 struct PendingReplicaWrite: Sendable {
   let key: Key
@@ -89,6 +97,12 @@ extension Shard {
       return refuse(
         Failure(.notMember, detail: "node \(identity.node) owns no copy of this key"), peer, envelope, now, &effects)
     }
+    if case .write(let minted) = write.purpose, let version = record.versions.first(where: { $0.dot == minted }),
+      isFenced(version.requestID, mintedBy: peer, now)
+    {
+      let failure = Failure(.cancelled, .unknown, detail: "a retry has taken the place of this attempt")
+      return refuse(failure, peer, envelope, now, &effects)
+    }
     if let failure = observe(write.purpose, record, from: peer, now, &effects) {
       return refuse(failure, peer, envelope, now, &effects)
     }
@@ -142,37 +156,10 @@ extension Shard {
     send(.replicaWriteReply(.refused(failure)), to: peer, envelope, now, &effects)
   }
 
-  // MARK: Request ids
-
-  mutating func onRequestCheck(
-    _ request: RequestID, _ key: Key, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
-  ) {
-    if dropsExpired(envelope, now) { return }
-    let check = ReplicaRead(key: key, asker: peer, envelope: envelope, inlineBytesMax: 0)
-    let id = requestChecks.insert(check)
-    effects.append(.store(.findRequest(request, key), StorageID(raw: id.raw)))
-  }
-
-  mutating func onRequestCheckStored(
-    _ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
-  ) {
-    guard let check = requestChecks.remove(id) else { return }
-    let reply: RequestCheckReply
-    switch result {
-    case .request(let seen): reply = seen ? .seen : .notSeen
-    case .unreadable:
-      noteDamage(check.key, &effects)
-      reply = .unreadable
-    case .record, .merged, .synced, .refused, .leased, .failed:
-      return invariant(false, "a request check answered by \(result)")
-    }
-    send(.requestCheckReply(reply), to: check.asker, check.envelope, now, &effects)
-  }
-
   // MARK: Common
 
   /// Work that nobody waits for any more is dropped before it is done.
-  private mutating func dropsExpired(_ envelope: Envelope, _ now: Now) -> Bool {
+  mutating func dropsExpired(_ envelope: Envelope, _ now: Now) -> Bool {
     guard envelope.deadline <= now.instant else { return false }
     counters.expiredWork += 1
     return true

@@ -57,8 +57,6 @@ public struct ShardSettings: Equatable, Sendable {
   /// A read asks another owner no earlier and no later than this, whatever the observed p95.
   public var hedgeAfterMin = Span64.milliseconds(1)
   public var hedgeAfterMax = Span64.milliseconds(100)
-  /// A marked retry hears every owner that can be reached for so long, then R of them are enough.
-  public var retryPatience = Span64.milliseconds(100)
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 

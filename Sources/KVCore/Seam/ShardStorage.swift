@@ -6,6 +6,9 @@ import KVModel
 ///   submit(op) ─┬─► results now (.record, .merged, .refused, …)
 ///               └─► gathered ── endTurn() ──► one batch, one sync ──► onResults() ──► collect(): .synced, …
 /// ```
+///
+/// An owner calls `collect` and `submit` during a turn and `endTurn` at its end, always: also `collect` gathers, when
+/// a merge had to wait for its record to be read.
 public protocol ShardStorage: AnyObject {
   /// Takes an operation. Results that are known at once are appended to `results`; others come through `collect`.
   func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion])

@@ -29,6 +29,14 @@ public enum StorageOperation: Equatable, Sendable {
   /// Whether a write with this request id was applied to the key: its version is in the record, or was replaced less
   /// than `RequestMemory.span` ago. Answer: `.request`, or `.unreadable`.
   case findRequest(RequestID, Key)
+
+  /// The key whose operations keep their order; nil for what belongs to the shard.
+  public var key: Key? {
+    switch self {
+    case .read(let key), .merge(let key, _), .findRequest(_, let key): key
+    case .extendLease: nil
+    }
+  }
 }
 
 /// What a merge brings.
@@ -121,12 +129,17 @@ public struct Merged: Equatable, Sendable {
   public var minted: Version?
   /// The causal history of the join.
   public var context: VersionVector
+  /// Of a mint: the history that its author may be taken to have seen, which its receipt may cover.
+  public var covered: VersionVector
 
-  public init(record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector) {
+  public init(
+    record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector
+  ) {
     self.record = record
     self.beside = beside
     self.minted = minted
     self.context = context
+    self.covered = covered
   }
 }
 

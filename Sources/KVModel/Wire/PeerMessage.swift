@@ -10,7 +10,7 @@
 /// | forwarded | type of the client's frame 1, its body |
 /// | forwardedReply | type of the reply's frame 1, its body |
 /// | requestCheck | request id 16, key |
-/// | requestCheckReply | known 1 (0 no, 1 yes, 2 unreadable) |
+/// | requestCheckReply | known 1 (0 no, 1 yes, 2 cannot tell) |
 /// | ping, pong | the sender's monotonic clock, ms 8 |
 public enum PeerMessage: Hashable, Sendable {
   case replicaRead(Key, inlineBytesMax: UInt32)
@@ -116,9 +116,11 @@ public struct Beside: Hashable, Sendable {
 }
 
 public enum RequestCheckReply: UInt8, Hashable, Sendable {
+  /// It is not known here, and will not be: the owner has fenced it for the asker.
   case notSeen = 0
   case seen = 1
-  case unreadable = 2
+  /// Its copy is damaged, or an attempt is under way here.
+  case cannotTell = 2
 }
 
 extension PeerMessage {

@@ -13,8 +13,10 @@ import KVModel
 public final class SimulatedDisk: ShardStorage {
   /// Chances of a draw at each operation, in millionths.
   public struct Faults: Equatable, Sendable {
-    /// A read that must wait for the disk instead of being answered from memory.
+    /// An operation whose record is not in memory: it waits for the disk, and later ones on its key behind it.
     public var slowRead: UInt64 = 0
+    /// One of those whose record the disk does not give back, this time: `.unreadable`.
+    public var readError: UInt64 = 0
 
     public init() {}
   }
@@ -24,7 +26,9 @@ public final class SimulatedDisk: ShardStorage {
   private var prng: PRNG
   /// Of the handed batches, the oldest ones that the sync under way will make durable; nil when none is under way.
   private var syncing: Int?
+  /// In the order in which they were asked, and their keys.
   private var slowReads: [(operation: StorageOperation, id: StorageID)] = []
+  private var slowKeys: Set<Key> = []
   private var finishedReads: [StorageCompletion] = []
   /// Batches that were handed over when a sync failed.
   private var unsyncedAtFailure = 0
@@ -45,15 +49,17 @@ public final class SimulatedDisk: ShardStorage {
 
   public func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) {
     if isDead { return }
-    switch operation {
-    case .read, .findRequest:
-      if faults.slowRead > 0, prng.chance(faults.slowRead, of: 1_000_000) {
-        slowReads.append((operation, id))
-        return
-      }
-    case .merge, .extendLease: break
+    if let key = operation.key, mustWait(key) {
+      slowReads.append((operation, id))
+      slowKeys.insert(key)
+    } else {
+      memory.submit(operation, id: id, results: &results)
     }
-    memory.submit(operation, id: id, results: &results)
+  }
+
+  private func mustWait(_ key: Key) -> Bool {
+    if slowKeys.contains(key) { return true }
+    return faults.slowRead > 0 && prng.chance(faults.slowRead, of: 1_000_000)
   }
 
   public func endTurn(results: inout [StorageCompletion]) {
@@ -74,7 +80,7 @@ public final class SimulatedDisk: ShardStorage {
   /// Batches wait, and no sync is under way.
   public var wantsSync: Bool { !isDead && syncing == nil && memory.awaitsSync }
 
-  public func beginSync() { syncing = memory.handedCount }
+  public func beginSync() { if wantsSync { syncing = memory.handedCount } }
 
   /// The sync has ended well; the answers come through `collect`.
   public func finishSync() {
@@ -95,13 +101,22 @@ public final class SimulatedDisk: ShardStorage {
   /// The simulation has planned when the waiting reads end.
   var areReadsPlanned = false
 
-  /// Reads wait for the disk.
+  /// Operations wait for their records.
   public var wantsReads: Bool { !isDead && !slowReads.isEmpty }
 
-  /// What waited is read, as it is synced now; the answers come through `collect`.
+  /// What waited is read, as it is synced now; the answers come through `collect`. Merges among it are gathered, and
+  /// handed over when the turn of that `collect` ends.
   public func finishReads() {
-    for read in slowReads { memory.submit(read.operation, id: read.id, results: &finishedReads) }
+    guard !isDead else { return }
+    for read in slowReads {
+      if faults.readError > 0, prng.chance(faults.readError, of: 1_000_000) {
+        finishedReads.append(StorageCompletion(id: read.id, result: .unreadable))
+      } else {
+        memory.submit(read.operation, id: read.id, results: &finishedReads)
+      }
+    }
     slowReads.removeAll(keepingCapacity: true)
+    slowKeys.removeAll(keepingCapacity: true)
   }
 
   /// The disk as the next start finds it. `keepsTail`: the log may hold a beginning of what was not synced; a process
@@ -111,6 +126,9 @@ public final class SimulatedDisk: ShardStorage {
     let kept = keepsTail ? prng.index(max(memory.handedCount, unsyncedAtFailure) + 1) : 0
     return SimulatedDisk(memory.crash(keeping: kept), faults, prng.fork())
   }
+
+  /// Forgets the request ids of minutes that are over, as a store does by itself once a minute.
+  public func forgetRequests(at wall: WallTime) { memory.forgetRequests(at: wall) }
 
   // MARK: Looked at
 

@@ -102,7 +102,11 @@ final class Database: @unchecked Sendable {
     Database.skipCounting()
     var error: UnsafeMutablePointer<CChar>?
     rocksdb_write(handle, synced ? syncedWrites : unsyncedWrites, batch.handle, &error)
-    return RocksDBError(taking: error)
+    guard let error = RocksDBError(taking: error) else { return nil }
+    // Else RocksDB mends a full disk by itself (7.8, `ErrorHandler::RecoverFromNoSpace`; it cannot be turned off): it
+    // flushes at once, and before that asks for the failed sync of the log again (HAZARDS.md row 37).
+    rocksdb_cancel_all_background_work(handle, 0)
+    return error
   }
 
   /// Turns RocksDB's counters of this thread off: they take a tenth of a read. A serial queue may run on another thread
@@ -136,16 +140,16 @@ final class Database: @unchecked Sendable {
     let iterator = rocksdb_create_iterator_cf(handle, diskReads, families[Family.meta.rawValue])!
     defer { rocksdb_iter_destroy(iterator) }
     var target: [UInt8] = []
-    var bucket: UInt64 = 0
+    var minute: UInt64 = 0
     while true {
-      RequestSpace.encode(id, bucket: bucket, into: &target)
+      RequestSpace.encode(id, minute: minute, into: &target)
       target.withUnsafeBytes { rocksdb_iter_seek(iterator, $0.characters, $0.count) }
       guard rocksdb_iter_valid(iterator) != 0 else { break }
       var count = 0
       let key = rocksdb_iter_key(iterator, &count)
       guard let found = RequestSpace.decode(UnsafeRawBufferPointer(start: key, count: count)) else { break }
       if found.id == id { return .success(true) }
-      bucket = found.bucket > bucket ? found.bucket : bucket + 1
+      minute = found.minute > minute ? found.minute : minute + 1
     }
     var error: UnsafeMutablePointer<CChar>?
     rocksdb_iter_get_error(iterator, &error)

@@ -96,28 +96,25 @@ enum ExpirySpace {
 // | 8 | until, ms, little-endian |
 enum RequestSpace {
   static let tag = UInt8(ascii: "r")
-  static let bucketMs: UInt64 = 60_000
   static let keyBytes = 25
 
-  static func bucket(of until: WallTime) -> UInt64 { until.milliseconds / bucketMs }
-
-  static func encode(_ id: RequestID, bucket: UInt64, into bytes: inout [UInt8]) {
+  static func encode(_ id: RequestID, minute: UInt64, into bytes: inout [UInt8]) {
     bytes.removeAll(keepingCapacity: true)
     bytes.append(tag)
-    bytes.append(bigEndian: bucket)
+    bytes.append(bigEndian: minute)
     bytes.append(bigEndian: id.client)
     bytes.append(bigEndian: id.sequence)
   }
 
-  /// The first key of a bucket.
-  static func start(of bucket: UInt64) -> [UInt8] {
+  /// The first key of a minute.
+  static func start(of minute: UInt64) -> [UInt8] {
     var bytes = [tag]
-    bytes.append(bigEndian: bucket)
+    bytes.append(bigEndian: minute)
     return bytes
   }
 
   /// Nil for a key of another kind.
-  static func decode(_ key: UnsafeRawBufferPointer) -> (id: RequestID, bucket: UInt64)? {
+  static func decode(_ key: UnsafeRawBufferPointer) -> (id: RequestID, minute: UInt64)? {
     guard key.count == keyBytes, key[0] == tag else { return nil }
     func field(_ offset: Int) -> UInt64 {
       UInt64(bigEndian: key.loadUnaligned(fromByteOffset: offset, as: UInt64.self))

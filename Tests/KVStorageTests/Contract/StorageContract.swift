@@ -2,8 +2,8 @@ import KVCore
 import KVModel
 import Testing
 
-/// What every store of the seam promises, by the numbers of `StorageOperation`. RocksDB, the memory store and the
-/// simulator's disk all pass it; the planted stores must not.
+/// What every store of the seam promises, by the numbers of `StorageOperation`. RocksDB (in this process, and in one of
+/// its own under the fault shim), the memory store and the simulator's disk all pass it; the planted stores must not.
 enum StorageContract {
   /// Promise 4, and that an acknowledged write is there after a crash.
   static func acknowledgesAfterTheSync(_ store: StoreUnderTest) {
@@ -71,6 +71,93 @@ enum StorageContract {
     store.releaseSyncs()
     #expect(store.wait(for: first, answers: 2).last == .synced)
     #expect(store.wait(for: second, answers: 2).last == .synced)
+  }
+
+  /// Promise 4: what is handed over during a sync is not part of it.
+  static func waitsForASyncOfItsOwn(_ store: StoreUnderTest) {
+    store.holdSyncs()
+    let first = store.turn(.merge(key("a"), mint(1, "one")))
+    store.waitForHeldSync()
+    let second = store.turn(.merge(key("b"), mint(2, "two")))
+    store.pump()
+    #expect(store.answers[first]?.count == 1 && store.answers[second]?.count == 1)
+    #expect(store.values(key("a")) == [] && store.values(key("b")) == [])
+    store.releaseSyncs()
+    #expect(store.wait(for: second, answers: 2).last == .synced)
+    #expect(store.answers[first]?.last == .synced, "batches are synced in their order")
+    store.crash()
+    #expect(store.values(key("a")) == ["one"] && store.values(key("b")) == ["two"])
+  }
+
+  /// Promise 5: what a crash leaves are whole operations, the acknowledged ones and perhaps the next ones.
+  static func leavesWholeOperations(_ store: StoreUnderTest, after crash: Crash) {
+    for counter in 1...3 as ClosedRange<UInt64> {
+      store.merge(key("k\(counter)"), mint(counter, "old", expiry: WallTime(milliseconds: 1_000 + counter)))
+    }
+    store.holdSyncs()
+    for counter in 1...3 as ClosedRange<UInt64> {
+      store.submit(
+        .merge(key("k\(counter)"), mint(10 + counter, "new", expiry: WallTime(milliseconds: 2_000 + counter))))
+      store.turn(.extendLease(Lease(actor: testActor, sequence: counter, stamp: stamp(counter))))
+      if counter == 1 { store.waitForHeldSync() }
+    }
+    store.crash(crash)
+    #expect(store.judge()?.isHeld == true)
+    let found = store.snapshot()
+    #expect(found.leaves == found.recomputedLeaves(testGeometry))
+    store.releaseSyncs()
+    store.merge(key("later"), mint(20, "goes on"))
+    store.crash(crash)
+    #expect(store.judge()?.isHeld == true)
+  }
+
+  /// Promise 6 and HAZARDS.md row 37.
+  static func fallsSilentAfterAFailedSync(_ store: StoreUnderTest) {
+    store.merge(key("a"), mint(1, "one"))
+    store.rig.failNextSync()
+    let first = store.submit(.merge(key("a"), mint(2, "two")))
+    let second = store.submit(.merge(key("b"), mint(3, "three")))
+    store.endTurn()
+    guard case .failed? = store.wait(for: first, answers: 2).last else {
+      Issue.record("not failed")
+      return
+    }
+    let later = [
+      store.turn(.read(key("a"))), store.turn(.merge(key("c"), mint(4, "four"))),
+      store.turn(.extendLease(Lease(actor: testActor, sequence: 9, stamp: stamp(9)))),
+      store.turn(.findRequest(RequestID(client: 9, sequence: 1), key("a"))),
+    ]
+    for _ in 0..<5 {
+      store.rig.rest()
+      store.pump()
+    }
+    #expect(store.answers[first]?.count == 2 && store.answers[second]?.count == 1)
+    for id in later { #expect(store.answers[id] == nil, "answered after the failure") }
+    store.crash()
+    #expect(store.judge()?.isHeld == true)
+    #expect(store.values(key("a")) == ["one"])
+    store.merge(key("a"), mint(5, "five"))
+    #expect(store.values(key("a")) == ["five"])
+  }
+
+  /// Promise 1, where the record is not in memory.
+  static func keepsTheOrderBehindTheDisk(_ store: StoreUnderTest) {
+    let a = key("a")
+    store.merge(a, mint(1, "one"))
+    store.rig.evict()
+    let read = store.submit(.read(a))
+    store.submit(.merge(a, mint(2, "two")))
+    let again = store.submit(.merge(a, mint(3, "three", basis: .context(VersionVector()))))
+    #expect(store.answers[read] == nil, "it is not in memory")
+    store.endTurn()
+    store.wait(for: again, answers: 2)
+    store.wait(for: read)
+    guard case .record(let record)? = store.answers[read]?.first else {
+      Issue.record("no record")
+      return
+    }
+    #expect(record.values == ["one"])
+    #expect(store.values(a) == ["two", "three"])
   }
 
   /// Promise 1.

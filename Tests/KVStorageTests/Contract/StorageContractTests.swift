@@ -1,13 +1,16 @@
 import KVCore
 import KVModel
+import KVSimulator
 import Testing
 
 @testable import KVStorage
+@testable import StorageDriver
 
 @Suite struct `The contract of a store` {
   @Test(arguments: StoreKind.allCases)
   func `a write is acknowledged after its sync and survives a crash`(kind: StoreKind) {
     StorageContract.acknowledgesAfterTheSync(kind.make())
+    StorageContract.waitsForASyncOfItsOwn(kind.make())
   }
 
   @Test(arguments: StoreKind.allCases)
@@ -25,6 +28,11 @@ import Testing
   func `operations on a key keep their order`(kind: StoreKind) {
     StorageContract.keepsTheOrderOfAKey(kind.make())
     StorageContract.keepsRingOrder(kind.make())
+  }
+
+  @Test(arguments: StoreKind.evicting)
+  func `operations on a key keep their order when the first waits for the disk`(kind: StoreKind) {
+    StorageContract.keepsTheOrderBehindTheDisk(kind.make())
   }
 
   @Test(arguments: StoreKind.allCases)
@@ -50,29 +58,118 @@ import Testing
     StorageContract.returnsExpiredVersionsUntouched(kind.make())
   }
 
-  @Test(arguments: StoreKind.allCases)
+  @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
+  func `a crash leaves whole operations, none before one that was acknowledged missing`(kind: StoreKind, crash: Crash) {
+    StorageContract.leavesWholeOperations(kind.make(), after: crash)
+  }
+
+  @Test(arguments: StoreKind.failing)
+  func `hazard 37: after a failed sync a store says so once and nothing more`(kind: StoreKind) {
+    StorageContract.fallsSilentAfterAFailedSync(kind.make())
+  }
+
+  @Test(arguments: StoreKind.damaging)
   func `hazard 42: a damaged record is unreadable and nothing else is`(kind: StoreKind) {
     StorageContract.answersUnreadableForDamage(kind.make())
+  }
+
+  @Test(arguments: StoreKind.allCases)
+  func `a key that was never written is empty`(kind: StoreKind) {
     StorageContract.answersEmptyForAnUnknownKey(kind.make())
   }
+}
 
-  @Test func `planted: a store that answers synced early is caught`() {
-    withKnownIssue { StorageContract.acknowledgesAfterTheSync(StoreUnderTest(EagerStorage())) }
-    withKnownIssue { StorageContract.unchangedMergeInTheSameTurnWaitsToo(StoreUnderTest(EagerStorage())) }
+@Suite struct `What the contract catches` {
+  private func expectCaught(_ plant: Plant, _ check: (StoreUnderTest) -> Void) {
+    withKnownIssue { check(StoreUnderTest(PlantedRig(plant))) }
   }
 
-  @Test func `a failed sync is answered once and nothing after it`() {
-    let memory = MemoryStorage(geometry: testGeometry)
-    let store = StoreUnderTest(memory)
-    let fault = StorageFault(.diskFull, path: "/data/shard-0/000004.log", detail: "No space left on device")
-    memory.nextSyncFails = fault
-    let first = store.submit(.merge(key("a"), mint(1, "one")))
-    let second = store.submit(.merge(key("b"), mint(2, "two")))
-    store.endTurn()
-    #expect(store.answers[first]?.last == .failed(fault))
+  @Test func `planted: an answer before the sync`() {
+    expectCaught(.acknowledgesEarly, StorageContract.acknowledgesAfterTheSync)
+    expectCaught(.acknowledgesEarly, StorageContract.waitsForASyncOfItsOwn)
+    expectCaught(.acknowledgesUnchanged, StorageContract.unchangedMergeWaitsForWhatItJoinedOnto)
+    expectCaught(.acknowledgesUnchanged, StorageContract.unchangedMergeInTheSameTurnWaitsToo)
+  }
+
+  @Test func `planted: a read of what is not synced, or out of its order`() {
+    expectCaught(.showsUnsynced, StorageContract.showsOnlyWhatIsSynced)
+    expectCaught(.overtakesReads, StorageContract.keepsTheOrderBehindTheDisk)
+  }
+
+  @Test func `planted: hazard 37: a sync that is asked for again`() {
+    expectCaught(.retriesSyncs, StorageContract.fallsSilentAfterAFailedSync)
+  }
+
+  @Test func `planted: hazard 44: a store that finds no request`() {
+    expectCaught(.forgetsRequests, StorageContract.remembersRequests)
+  }
+
+  @Test(arguments: [PlantedRig.Wreck.recordAlone, .leafLost])
+  func `planted: hazard 13: a crash that leaves a record without what belongs to it`(wreck: PlantedRig.Wreck) {
+    withKnownIssue { StorageContract.leavesWholeOperations(StoreUnderTest(PlantedRig(wreck)), after: .death) }
+  }
+}
+
+@Suite struct `The simulated disk beyond the contract` {
+  @Test func `a batch that is handed over during a sync is not part of it`() {
+    let rig = DiskRig(seed: 1)
+    let store = StoreUnderTest(rig)
+    store.holdSyncs()
+    let first = store.turn(.merge(key("a"), mint(1, "one")))
+    #expect(rig.disk.wantsSync)
+    rig.disk.beginSync()
+    #expect(!rig.disk.wantsSync)
+    let second = store.turn(.merge(key("b"), mint(2, "two")))
+    rig.disk.finishSync()
+    store.pump()
+    #expect(store.answers[first]?.last == .synced)
     #expect(store.answers[second]?.count == 1)
-    let later = store.turn(.read(key("a")))
-    #expect(store.answers[later] == nil)
+    #expect(rig.disk.wantsSync)
+  }
+
+  @Test func `a record that the disk does not give back is unreadable, and all else goes on`() {
+    var faults = SimulatedDisk.Faults()
+    (faults.slowRead, faults.readError) = (1_000_000, 1_000_000)
+    let rig = DiskRig(seed: 1)
+    let store = StoreUnderTest(rig)
+    store.merge(key("a"), mint(1, "one"))
+    rig.disk.faults = faults
+    #expect(store.read(key("a")) == .unreadable)
+    #expect(store.wait(for: store.turn(.merge(key("a"), mint(2, "two")))) == [.unreadable])
+    rig.disk.faults = .init()
+    store.merge(key("a"), mint(3, "three"))
+    #expect(store.values(key("a")) == ["three"])
+  }
+
+  @Test func `a crash keeps any beginning of the unsynced batches, and a power cut none`() {
+    var kept: Set<Int> = []
+    for seed in 0..<60 as Range<UInt64> {
+      let rig = DiskRig(seed: seed)
+      let store = StoreUnderTest(rig)
+      store.holdSyncs()
+      for counter in 1...3 as ClosedRange<UInt64> { store.turn(.merge(key("k\(counter)"), mint(counter, "v"))) }
+      let power = seed % 2 == 0
+      store.crash(power ? .powerCut : .death)
+      let count = store.snapshot().records.count
+      #expect(!power || count == 0)
+      kept.insert(count)
+    }
+    #expect(kept == [0, 1, 2, 3])
+  }
+
+  @Test func `after a failed sync the log may hold what was to be synced, and the disk is silent until the crash`() {
+    var kept: Set<Int> = []
+    for seed in 0..<20 as Range<UInt64> {
+      let rig = DiskRig(seed: seed)
+      let store = StoreUnderTest(rig)
+      store.rig.failNextSync()
+      let id = store.turn(.merge(key("a"), mint(1, "one")))
+      #expect(store.wait(for: id, answers: 2).last == .failed(syncFault))
+      #expect(!rig.disk.wantsSync && !rig.disk.wantsReads)
+      store.crash(.death)
+      kept.insert(store.snapshot().records.count)
+    }
+    #expect(kept == [0, 1])
   }
 }
 
@@ -114,6 +211,38 @@ import Testing
     #expect(record.values == ["v7"])
     #expect(store.values(a) == ["new", "newer"])
     #expect(store.rocksDB.metrics.servedFromDisk >= 1)
+  }
+
+  /// Rk#1824.
+  @Test func `hazard 42: a flipped bit in a table file costs the records of its block and nothing else`() throws {
+    let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
+    let keys = (1...300 as ClosedRange<UInt64>).map { key("k\($0)") }
+    var random = PRNG(seed: 42)
+    do {
+      let store = StoreUnderTest(in: directory)
+      for (index, key) in keys.enumerated() {
+        let value = String((0..<200).map { _ in Character(Unicode.Scalar(UInt8(random.within(97...122)))) })
+        store.turn(.merge(key, mint(UInt64(index + 1), value)))
+      }
+      store.merge(key("last"), mint(301, "v"))
+      #expect(store.rocksDB.database.settle(.data) == nil)
+    }
+    let tables = TemporaryDirectory.names(in: directory.path).filter { $0.hasSuffix(".sst") }
+    let sizes = try tables.map { try FileSystem.read(directory.path + "/" + $0, bytesMax: 1 << 24) }
+    let data = sizes.indices.max { sizes[$0].count < sizes[$1].count }!
+    var bytes = sizes[data]
+    bytes[bytes.count / 3] ^= 1
+    TemporaryDirectory.overwrite(directory.path + "/" + tables[data], bytes)
+
+    let store = StoreUnderTest(in: directory)
+    let lost = keys.filter { store.read($0) == .unreadable }
+    #expect((1...40).contains(lost.count))
+    for (index, key) in keys.enumerated() {
+      let answer = store.merge(key, mint(1_000 + UInt64(index), "new"))
+      #expect((answer == .unreadable) == lost.contains(key))
+    }
+    #expect(keys.count { store.values($0) == ["new"] } == keys.count - lost.count)
   }
 
   @Test func `above its bound of unsynced bytes it refuses merges and changes nothing`() {

@@ -1,8 +1,10 @@
 import KVCore
 import KVModel
 
-let testGeometry = ShardGeometry(cluster: ClusterID(77), partitionBits: 4, leafBits: 3)
-let testIdentity = ShardIdentity(node: NodeID(1), shard: 0, shards: 1)
+@testable import StorageDriver
+
+let testGeometry = Driver.geometry
+let testIdentity = Driver.identity
 let testActor = Actor(node: NodeID(1), epoch: 1)
 
 func key(_ text: String) -> Key { try! Key(Array(text.utf8)) }

@@ -1,0 +1,103 @@
+import KVCore
+import KVModel
+
+/// Draws operations on a few keys, with everything that records can have: siblings, tombstones, expiries, swept values,
+/// second rounds, retries under one request id, contexts that are refused, joins that change nothing.
+struct RandomOperations {
+  private var random: PRNG
+  private var counter: UInt64 = 0
+  let keys = (0..<12).map { key("key-\($0)") }
+  /// What was minted on each key, newest last.
+  private var minted: [Key: [(dot: Dot, request: UInt64)]] = [:]
+  /// Bytes of a value.
+  var valueBytesMax = 2_000
+
+  init(random: PRNG) { self.random = random }
+
+  /// No read.
+  mutating func nextChange() -> StorageOperation {
+    while true {
+      let operation = next()
+      if !operation.isRead { return operation }
+    }
+  }
+
+  mutating func next() -> StorageOperation {
+    counter += 1
+    let key = keys[random.index(keys.count)]
+    switch random.index(12) {
+    case 0: return .read(key)
+    case 1: return .findRequest(RequestID(client: 9, sequence: random.within(1...counter)), key)
+    case 2: return .extendLease(Lease(actor: testActor, sequence: counter * 100, stamp: stamp(counter)))
+    case 3, 4, 5: return .merge(key, .join(theirs()))
+    default: return .merge(key, mine(key))
+    }
+  }
+
+  private mutating func mine(_ key: Key) -> Change {
+    let earlier = minted[key, default: []]
+    var change = Mint(
+      dot: dot(counter), basis: .overwrite, stamp: stamp(counter * random.within(1...3_000)),
+      stampCeiling: Stamp(bits: .max), requestID: RequestID(client: 9, sequence: counter), expiry: nil, checksum: 0,
+      content: .tombstone)
+    if !random.chance(1, of: 5) {
+      let value = [UInt8](repeating: UInt8(ascii: "x"), count: random.index(valueBytesMax))
+      (change.content, change.checksum) = (.value(value), Checksum.of(value))
+      if random.chance(1, of: 3) { change.expiry = WallTime(milliseconds: random.within(1...40) * 500) }
+    }
+    switch random.index(4) {
+    case 0: break
+    case 1 where !earlier.isEmpty: secondRound(of: earlier[random.index(earlier.count)], &change)
+    default: change.basis = .context(context(earlier.map(\.dot)))
+    }
+    minted[key, default: []].append((change.dot, change.requestID.sequence))
+    return .mint(change)
+  }
+
+  /// As a coordinator does it: the same request, a later dot.
+  private mutating func secondRound(of first: (dot: Dot, request: UInt64), _ change: inout Mint) {
+    var covered = VersionVector()
+    covered.add(first.dot)
+    let beside = Beside(history: theirs().context, stamp: change.stamp)
+    change.basis = .again(first: first.dot, covered: covered, beside: beside)
+    change.stampCeiling = Stamp(bits: change.stamp.bits + random.within(0...50) << 16)
+    change.requestID.sequence = first.request
+  }
+
+  /// What some client read; now and then a forged one, which claims dots that are yet to be minted.
+  private mutating func context(_ dots: [Dot]) -> VersionVector {
+    var context = VersionVector()
+    if !dots.isEmpty, random.chance(3, of: 4) { context.add(dots[random.index(dots.count)]) }
+    if random.chance(1, of: 4) { context.join(theirs().context) }
+    if random.chance(1, of: 40) { context.add(dot(counter + 3)) }
+    return context
+  }
+
+  /// Another replica's state. A dot names one version for ever, so its content follows from it.
+  private mutating func theirs() -> Record {
+    let actor = Actor(node: NodeID(random.within(2...4)), epoch: 1)
+    var context = VersionVector()
+    context.add(dot(random.within(1...20), of: Actor(node: NodeID(5), epoch: 2)))
+    var versions: [Version] = []
+    for number in Set([random.within(1...20), random.within(1...20)]) {
+      var found = version(number, "theirs \(number)", of: actor)
+      found.stamp = stamp(number * 5_000)
+      if number % 3 == 0 {
+        found.expiry = WallTime(milliseconds: number * 500)
+        if random.chance(1, of: 3) { found.content = .swept }
+      }
+      if number % 7 == 0 { (found.content, found.checksum, found.expiry) = (.tombstone, 0, nil) }
+      versions.append(found)
+    }
+    return Record(context: context, versions: versions)
+  }
+}
+
+extension StorageOperation {
+  var isRead: Bool {
+    switch self {
+    case .read, .findRequest: true
+    case .merge, .extendLease: false
+    }
+  }
+}

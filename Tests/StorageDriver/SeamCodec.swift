@@ -1,0 +1,295 @@
+import KVCore
+import KVModel
+
+// The nouns of the storage seam as bytes, for the pipe between a test and a store in another process.
+
+extension StorageOperation {
+  func encode(into bytes: inout [UInt8]) {
+    switch self {
+    case .read(let key):
+      bytes.append(0)
+      key.encode(into: &bytes)
+    case .merge(let key, .join(let record)):
+      bytes.append(1)
+      key.encode(into: &bytes)
+      bytes.append(blob: EncodedRecord(record).bytes)
+    case .merge(let key, .mint(let mint)):
+      bytes.append(2)
+      key.encode(into: &bytes)
+      mint.encode(into: &bytes)
+    case .extendLease(let lease):
+      bytes.append(3)
+      lease.encode(into: &bytes)
+    case .findRequest(let request, let key):
+      bytes.append(4)
+      request.encode(into: &bytes)
+      key.encode(into: &bytes)
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    switch try reader.u8() {
+    case 0: self = .read(try Key(from: &reader))
+    case 1:
+      let key = try Key(from: &reader)
+      self = .merge(key, .join(try EncodedRecord(unverified: try reader.blob()).decoded()))
+    case 2:
+      let key = try Key(from: &reader)
+      self = .merge(key, .mint(try Mint(from: &reader)))
+    case 3: self = .extendLease(try Lease(from: &reader))
+    case 4:
+      let request = try RequestID(from: &reader)
+      self = .findRequest(request, try Key(from: &reader))
+    case let tag: throw .unknownTag(tag)
+    }
+  }
+}
+
+extension Mint {
+  /// The version that it would be by itself, and beside it what no version has.
+  func encode(into bytes: inout [UInt8]) {
+    let version = Version(
+      dot: dot, stamp: stamp, expiry: expiry, requestID: requestID, checksum: checksum, content: content)
+    version.encode(into: &bytes)
+    bytes.append(integer: stampCeiling.bits)
+    basis.encode(into: &bytes)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let version = try Version(from: &reader)
+    let ceiling = Stamp(bits: try reader.u64())
+    self.init(
+      dot: version.dot, basis: try Basis(from: &reader), stamp: version.stamp, stampCeiling: ceiling,
+      requestID: version.requestID, expiry: version.expiry, checksum: version.checksum, content: version.content)
+  }
+}
+
+extension Mint.Basis {
+  func encode(into bytes: inout [UInt8]) {
+    switch self {
+    case .overwrite: bytes.append(0)
+    case .again(let first, let covered, let beside):
+      bytes.append(1)
+      first.encode(into: &bytes)
+      covered.encode(into: &bytes)
+      beside.encode(into: &bytes)
+    case .context(let vector):
+      bytes.append(2)
+      vector.encode(into: &bytes)
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    switch try reader.u8() {
+    case 0: self = .overwrite
+    case 1:
+      let first = try Dot(from: &reader)
+      let covered = try VersionVector(from: &reader)
+      self = .again(first: first, covered: covered, beside: try Beside(from: &reader))
+    case 2: self = .context(try VersionVector(from: &reader))
+    case let tag: throw .unknownTag(tag)
+    }
+  }
+}
+
+extension Version {
+  /// As a record that holds it alone.
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(blob: EncodedRecord(Record(context: VersionVector(), versions: [self])).bytes)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let record = try EncodedRecord(unverified: try reader.blob()).decoded()
+    guard let version = record.versions.first else { throw .truncated }
+    self = version
+  }
+}
+
+extension Beside {
+  func encode(into bytes: inout [UInt8]) {
+    history.encode(into: &bytes)
+    bytes.append(integer: stamp.bits)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let history = try VersionVector(from: &reader)
+    self.init(history: history, stamp: Stamp(bits: try reader.u64()))
+  }
+}
+
+extension Actor {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(integer: node.value)
+    bytes.append(integer: epoch)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    self.init(node: NodeID(try reader.u64()), epoch: try reader.u32())
+  }
+}
+
+extension Dot {
+  func encode(into bytes: inout [UInt8]) {
+    actor.encode(into: &bytes)
+    bytes.append(integer: counter)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let actor = try Actor(from: &reader)
+    self.init(actor: actor, counter: try reader.u64())
+  }
+}
+
+extension Lease {
+  func encode(into bytes: inout [UInt8]) {
+    actor.encode(into: &bytes)
+    bytes.append(integer: sequence)
+    bytes.append(integer: stamp.bits)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let actor = try Actor(from: &reader)
+    self.init(actor: actor, sequence: try reader.u64(), stamp: Stamp(bits: try reader.u64()))
+  }
+}
+
+extension LeafPlace {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(integer: UInt16(partition.index))
+    bytes.append(integer: leaf)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    self.init(partition: PartitionID(try reader.u16()), leaf: try reader.u32())
+  }
+}
+
+extension StorageResult {
+  func encode(into bytes: inout [UInt8]) {
+    switch self {
+    case .record(let record):
+      bytes.append(0)
+      bytes.append(blob: record.bytes)
+    case .unreadable: bytes.append(1)
+    case .merged(let merged):
+      bytes.append(2)
+      merged.encode(into: &bytes)
+    case .synced: bytes.append(3)
+    case .refused(let failure):
+      bytes.append(4)
+      failure.encodeForDriver(into: &bytes)
+    case .leased: bytes.append(5)
+    case .request(let seen):
+      bytes.append(6)
+      bytes.append(bool: seen)
+    case .failed(let fault):
+      bytes.append(7)
+      fault.encode(into: &bytes)
+    }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    switch try reader.u8() {
+    case 0: self = .record(EncodedRecord(unverified: try reader.blob()))
+    case 1: self = .unreadable
+    case 2: self = .merged(try Merged(from: &reader))
+    case 3: self = .synced
+    case 4: self = .refused(try Failure(forDriver: &reader))
+    case 5: self = .leased
+    case 6: self = .request(seen: try reader.bool())
+    case 7: self = .failed(try StorageFault(from: &reader))
+    case let tag: throw .unknownTag(tag)
+    }
+  }
+}
+
+extension Merged {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(blob: record.bytes)
+    bytes.append(optional: beside) { $0.encode(into: &$1) }
+    bytes.append(optional: minted) { $0.encode(into: &$1) }
+    context.encode(into: &bytes)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let record = EncodedRecord(unverified: try reader.blob())
+    let beside = try reader.optional { (reader) throws(DecodeError) in try Beside(from: &reader) }
+    let minted = try reader.optional { (reader) throws(DecodeError) in try Version(from: &reader) }
+    self.init(record: record, beside: beside, minted: minted, context: try VersionVector(from: &reader))
+  }
+}
+
+extension Failure {
+  func encodeForDriver(into bytes: inout [UInt8]) {
+    bytes.append(contentsOf: [code.rawValue, outcome.rawValue, needed, got])
+    bytes.append(integer: retryAfterMs)
+    bytes.append(text: detail)
+  }
+
+  init(forDriver reader: inout ByteReader) throws(DecodeError) {
+    guard let code = Code(rawValue: try reader.u8()), let outcome = Outcome(rawValue: try reader.u8()) else {
+      throw .outOfBounds
+    }
+    let (needed, got) = (Int(try reader.u8()), Int(try reader.u8()))
+    let retryAfterMs = try reader.u32()
+    self.init(
+      code, outcome, needed: needed, got: got, retryAfterMs: retryAfterMs, detail: try reader.text(max: .max))
+  }
+}
+
+extension StorageFault {
+  private static let kinds: [Kind] = [.diskFull, .ioError, .corruption, .other]
+
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(UInt8(StorageFault.kinds.firstIndex(of: kind)!))
+    bytes.append(text: path)
+    bytes.append(text: detail)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    let kind = Int(try reader.u8())
+    guard kind < StorageFault.kinds.count else { throw .outOfBounds }
+    let path = try reader.text(max: .max)
+    self.init(StorageFault.kinds[kind], path: path, detail: try reader.text(max: .max))
+  }
+}
+
+extension StorageSnapshot {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(list: records) {
+      $1.append(blob: $0.key)
+      $1.append(blob: $0.record.bytes)
+    }
+    bytes.append(list: leaves) {
+      $0.place.encode(into: &$1)
+      $0.digest.encode(into: &$1)
+    }
+    bytes.append(list: expiries) {
+      $1.append(integer: $0.at.milliseconds)
+      $1.append(blob: $0.key)
+    }
+    bytes.append(list: requests) {
+      $0.id.encode(into: &$1)
+      $1.append(integer: $0.until.milliseconds)
+    }
+    bytes.append(optional: lease) { $0.encode(into: &$1) }
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    self.init()
+    records = try reader.list { (reader) throws(DecodeError) in
+      Entry(key: try reader.blob(), record: EncodedRecord(unverified: try reader.blob()))
+    }
+    leaves = try reader.list { (reader) throws(DecodeError) in
+      Leaf(place: try LeafPlace(from: &reader), digest: try Digest(from: &reader))
+    }
+    expiries = try reader.list { (reader) throws(DecodeError) in
+      Expiry(at: WallTime(milliseconds: try reader.u64()), key: try reader.blob())
+    }
+    requests = try reader.list { (reader) throws(DecodeError) in
+      let id = try RequestID(from: &reader)
+      return RequestMemory.Entry(id: id, until: WallTime(milliseconds: try reader.u64()))
+    }
+    lease = try reader.optional { (reader) throws(DecodeError) in try Lease(from: &reader) }
+  }
+}
