@@ -62,7 +62,7 @@ import Testing
     let cluster = try await FakeCluster.start(3)
     try await withKVClient(configuration(cluster)) { client in
       let receipt = try await client.put("a", "1")
-      let context = try KVContext(text: receipt.context.text)
+      let context = try KVContext(text: try #require(receipt.context).text)
       #expect(context == receipt.context)
       let error = await failure { () throws(KVError) in try await client.put("b", "1", context: context) }
       #expect(error?.code == .invalidContext)

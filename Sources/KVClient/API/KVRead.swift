@@ -50,8 +50,9 @@ public struct KVState: Hashable, Sendable {
 
 /// What an acknowledged write brought about.
 public struct KVReceipt: Hashable, Sendable {
-  /// Covers the write and all that it replaced: the context of the next write.
-  public var context: KVContext
+  /// Covers the write and all that it replaced: the context of the next write. Nil when others wrote at the same time:
+  /// their versions lie beside this one, and a `get` shows them and brings a context that covers them all.
+  public var context: KVContext?
   /// The write's time by the clock of the node that took it, milliseconds since 1970.
   public var writtenAtMs: UInt64
   /// Owners on which it is durable.
@@ -59,7 +60,7 @@ public struct KVReceipt: Hashable, Sendable {
   /// Owners that were missed and will be told later.
   public var hints: Int
 
-  public init(context: KVContext, writtenAtMs: UInt64, acknowledgements: Int, hints: Int) {
+  public init(context: KVContext?, writtenAtMs: UInt64, acknowledgements: Int, hints: Int) {
     self.context = context
     self.writtenAtMs = writtenAtMs
     self.acknowledgements = acknowledgements
@@ -89,7 +90,7 @@ extension KVState {
 extension KVReceipt {
   init(_ receipt: Receipt) {
     self.init(
-      context: KVContext(receipt.context), writtenAtMs: receipt.stamp.wall.milliseconds,
+      context: receipt.context.map { KVContext($0) }, writtenAtMs: receipt.stamp.wall.milliseconds,
       acknowledgements: Int(receipt.acknowledgements), hints: Int(receipt.hints))
   }
 }

@@ -196,7 +196,7 @@ extension Shard {
   ) {
     guard let operation = reads[id], let place = operation.owners.place(of: peer) else { return }
     switch reply {
-    case .stored:
+    case .stored, .contested:
       reads[id]?.durable.insert(place)
       _ = finishIfDurable(id, now, &effects)
     case .refused: onOwnerFailed(place, ofRead: id, now, &effects)

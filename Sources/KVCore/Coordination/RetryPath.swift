@@ -107,13 +107,15 @@ extension Shard {
   mutating func onConfirmed(_ record: Record, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries.remove(id) else { return }
     let write = retry.operation.write
+    if write.context == nil, record.versions.count > 1 {
+      // Whether the first attempt came to supersede what its quorum held cannot be told any more.
+      let failure = Failure(.unavailable, .unknown, detail: "it was applied, and others wrote at the same time")
+      return respond(.failed(failure), retry.operation.request, now, &effects)
+    }
     // What lies beside the write was never shown to its author, so the receipt must not cover it.
     let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
-    let token = ContextToken(
-      cluster: cluster, key: write.key, vector: isAlone ? record.context : write.context?.vector ?? VersionVector(),
-      stamp: record.highestStamp, secret: view.secret)
     let receipt = Receipt(
-      context: token, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
+      context: isAlone ? token(of: record, write.key) : nil, stamp: record.highestStamp, acknowledgements: UInt8(retry.operation.needed), hints: 0)
     respond(.written(receipt), retry.operation.request, now, &effects)
   }
 

@@ -132,10 +132,22 @@ extension Shard {
     switch (id.kind, reply) {
     case (.read, _): onWriteBackReply(reply, peer, id, now, &effects)
     case (.write, .stored(let beside)): acknowledge(peer, beside: beside, id, now, &effects)
+    case (.write, .contested): onContested(peer, id, now, &effects)
     case (.write, .refused): onOwnerFailed(peer, ofWrite: id, now, &effects)
     case (.forward, _), (.explain, _), (.retry, _), (.replicaRead, _), (.replicaWrite, _), (.requestCheck, _),
       (.housekeeping, _), (nil, _):
       break
+    }
+  }
+
+  /// An overwrite must supersede all that its write quorum held, and of this owner nobody can say what it held. A write
+  /// with a context has nothing more to supersede; nor has a second round.
+  private mutating func onContested(_ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id] else { return }
+    if operation.write.context == nil, operation.round == 1 {
+      onOwnerFailed(peer, ofWrite: id, now, &effects)
+    } else {
+      acknowledge(peer, beside: nil, id, now, &effects)
     }
   }
 
@@ -215,8 +227,9 @@ extension Shard {
     guard let operation = writes.remove(id), let minted = operation.minted, let merged = operation.merged else {
       return invariant(false, "a write ends before it was minted")
     }
-    let token = ContextToken(
-      cluster: cluster, key: operation.write.key, vector: merged.covered, stamp: minted.stamp, secret: view.secret)
+    let token = merged.covered.map {
+      ContextToken(cluster: cluster, key: operation.write.key, vector: $0, stamp: minted.stamp, secret: view.secret)
+    }
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
     respond(.written(receipt), operation.request, now, &effects)

@@ -10,7 +10,8 @@ public enum Merge {
     public var beside: Beside?
     public var minted: Version?
     /// Of a mint: the history that its author may be taken to have seen.
-    public var covered = VersionVector()
+    public var covered: VersionVector?
+    public var isContested = false
   }
 
   /// What is left to a store once the answer of a merge is known.
@@ -49,16 +50,16 @@ public enum Merge {
     var record = current.joined(incoming)
     if planted(.contextNotJoined) { record = Record(context: current.context, versions: record.versions) }
     if let failure = storable(record) { return .failure(failure) }
-    return .success(
-      Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil))
+    var outcome = Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil)
+    outcome.isContested =
+      record.versions.count > 1
+      && !incoming.versions.allSatisfy { version in record.versions.contains { $0.dot == version.dot } }
+    return .success(outcome)
   }
 
   private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
     if case .again(let first, _, _) = mint.basis, !current.versions.contains(where: { $0.dot == first }) {
-      let covered = Record(context: mint.superseded(of: current), versions: [])
-      return join(covered, into: current).map {
-        Outcome(record: $0.record, changed: $0.changed, beside: nil, minted: nil, covered: covered.context)
-      }
+      return .success(coverOnly(mint.superseded(of: current), onto: current))
     }
     let superseded = mint.superseded(of: current)
     guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
@@ -75,13 +76,20 @@ public enum Merge {
     return .success(Outcome(record: record, changed: true, beside: nil, minted: version, covered: covered))
   }
 
-  /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter,
-  /// so when one beside it would be claimed too, the version is left out: whoever writes with that receipt gets a
-  /// sibling of his own, rather than replace one that he never saw.
-  private static func seen(by dot: Dot, superseding: VersionVector, in record: Record) -> VersionVector {
+  /// The second round of an overwrite that has been replaced meanwhile. What its first round was to supersede goes
+  /// wherever else it still is; what is here stays, for it has replaced the overwrite, or came with what did.
+  private static func coverOnly(_ superseded: VersionVector, onto current: Record) -> Outcome {
+    let record = Record(context: current.context.joined(superseded), versions: current.versions)
+    return Outcome(record: record, changed: record != current, beside: nil, minted: nil, covered: nil)
+  }
+
+  /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter;
+  /// when one that lies beside it would be claimed too, there is no vector that says it: whoever wrote with it would
+  /// replace a version that he never saw.
+  private static func seen(by dot: Dot, superseding: VersionVector, in record: Record) -> VersionVector? {
     var seen = superseding
     seen.add(dot)
-    return record.versions.contains { $0.dot != dot && seen.covers($0.dot) } ? superseding : seen
+    return record.versions.contains { $0.dot != dot && seen.covers($0.dot) } ? nil : seen
   }
 
   /// Refuses a write that would add a sibling to a key that has as many as are allowed. One that leaves fewer is
@@ -112,7 +120,7 @@ extension Merged {
   fileprivate init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
     self.init(
       record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context,
-      covered: outcome.covered)
+      covered: outcome.covered, isContested: outcome.isContested)
   }
 }
 

@@ -23,6 +23,7 @@ struct PendingReplicaWrite: Sendable {
   let envelope: Shard.Envelope
   /// Known once merged, told once synced.
   var beside: Beside?
+  var isContested = false
 }
 
 // An owner answers for its copy: reads of what is synced, joins acknowledged once synced.
@@ -133,10 +134,11 @@ extension Shard {
     switch result {
     case .merged(let merged):
       replicaWrites[id]?.beside = merged.beside
+      replicaWrites[id]?.isContested = merged.isContested
       if planted(.answeredBeforeSync) { onReplicaWriteStored(.synced, id, now, &effects) }
     case .synced:
       guard let write = replicaWrites.remove(id) else { return }
-      let reply = ReplicaWriteReply.stored(beside: write.beside)
+      let reply = write.isContested ? ReplicaWriteReply.contested : .stored(beside: write.beside)
       send(.replicaWriteReply(reply), to: write.asker, write.envelope, now, &effects)
     case .unreadable:
       guard let write = replicaWrites.remove(id) else { return }

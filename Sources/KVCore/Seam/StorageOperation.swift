@@ -125,21 +125,26 @@ public struct Merged: Equatable, Sendable {
   public var record: EncodedRecord
   /// For a join: what this replica holds and the incoming record does not cover.
   public var beside: Beside?
+  /// For a join: a version that it brings is replaced here already, by one of several. See `ReplicaWriteReply.contested`.
+  public var isContested: Bool
   /// For a mint: the version as it was minted; nil when there was no need for one any more.
   public var minted: Version?
   /// The causal history of the join.
   public var context: VersionVector
-  /// Of a mint: the history that its author may be taken to have seen, which its receipt may cover.
-  public var covered: VersionVector
+  /// Of a mint: the history that its author may be taken to have seen, itself included; nil when it cannot be told from
+  /// versions beside it.
+  public var covered: VersionVector?
 
   public init(
-    record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector
+    record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector? = nil,
+    isContested: Bool = false
   ) {
     self.record = record
     self.beside = beside
     self.minted = minted
     self.context = context
     self.covered = covered
+    self.isContested = isContested
   }
 }
 

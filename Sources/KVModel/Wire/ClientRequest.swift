@@ -160,7 +160,6 @@ public enum ClientRequest: Hashable, Sendable {
 }
 
 extension WriteRequest {
-  private static let noContext = UInt32.max
   /// Not zero: a time to live of zero must reach the node, so that it is refused and not kept for ever.
   private static let noTTL = UInt64.max
 
@@ -170,7 +169,7 @@ extension WriteRequest {
     requestID.encode(into: &bytes)
     bytes.append(bool: isRetry)
     if payload != .delete { bytes.append(integer: ttlMs ?? WriteRequest.noTTL) }
-    if let context { bytes.append(blob: context.bytes) } else { bytes.append(integer: WriteRequest.noContext) }
+    ContextToken.encode(context, into: &bytes)
     guard case .put(let value, let checksum) = payload else { return }
     bytes.append(integer: checksum)
     bytes.append(blob: value)
@@ -183,7 +182,7 @@ extension WriteRequest {
     isRetry = try reader.bool()
     let ttl = isDelete ? WriteRequest.noTTL : try reader.u64()
     ttlMs = ttl == WriteRequest.noTTL ? nil : ttl
-    context = try WriteRequest.context(from: &reader)
+    context = try ContextToken.optional(from: &reader)
     guard !isDelete else {
       payload = .delete
       return
@@ -191,10 +190,20 @@ extension WriteRequest {
     let checksum = try reader.u64()
     payload = .put(try reader.blob(max: Limits.requestBytesMax), checksum: checksum)
   }
+}
 
-  private static func context(from reader: inout ByteReader) throws(DecodeError) -> ContextToken? {
+/// A token that may be missing: length 4, bytes; length 0xffffffff and no bytes when there is none. No context and the
+/// empty context are different things.
+extension ContextToken {
+  private static let absent = UInt32.max
+
+  static func encode(_ token: ContextToken?, into bytes: inout [UInt8]) {
+    if let token { bytes.append(blob: token.bytes) } else { bytes.append(integer: absent) }
+  }
+
+  static func optional(from reader: inout ByteReader) throws(DecodeError) -> ContextToken? {
     let count = try reader.u32()
-    if count == noContext { return nil }
+    if count == absent { return nil }
     let bytes = try reader.bytes(Int(count))
     do { return try ContextToken(bytes: bytes) } catch { throw .invalidContext }
   }

@@ -33,15 +33,16 @@ public struct ReadAnswer: Hashable, Sendable {
 
 /// What an acknowledged write brought about.
 public struct Receipt: Hashable, Sendable {
-  /// Covers the write and what it replaced.
-  public var context: ContextToken
+  /// Covers the write and what it replaced, and nothing that its author has not seen. Nil when other versions lie beside
+  /// it, or may: whoever wants to replace them reads them first.
+  public var context: ContextToken?
   public var stamp: Stamp
   /// Owners that have synced it.
   public var acknowledgements: UInt8
   /// Owners that were not reached and for which a hint was noted.
   public var hints: UInt8
 
-  public init(context: ContextToken, stamp: Stamp, acknowledgements: UInt8, hints: UInt8) {
+  public init(context: ContextToken?, stamp: Stamp, acknowledgements: UInt8, hints: UInt8) {
     self.context = context
     self.stamp = stamp
     self.acknowledgements = acknowledgements
@@ -71,7 +72,7 @@ public struct ReplicaView: Hashable, Sendable {
 /// | type | body |
 /// |---|---|
 /// | value | context 4+n, siblings 2, then for each: stamp 8, expiry 8 (0 = never), checksum 8, alive 1, value 4+n if alive |
-/// | written | context 4+n, stamp 8, acknowledgements 1, hints 1 |
+/// | written | context 4+n (length 0xffffffff = none), stamp 8, acknowledgements 1, hints 1 |
 /// | failed | `Failure` |
 /// | explained | owners 1, then for each: node id 8, state 1 (0 record, 1 unreachable, 2 unreadable), record 4+n if there is one |
 /// | described | `NodeDescription` |
@@ -192,14 +193,14 @@ extension ReadAnswer {
 
 extension Receipt {
   func encode(into bytes: inout [UInt8]) {
-    context.encode(into: &bytes)
+    ContextToken.encode(context, into: &bytes)
     bytes.append(integer: stamp.bits)
     bytes.append(acknowledgements)
     bytes.append(hints)
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
-    context = try ContextToken(from: &reader)
+    context = try ContextToken.optional(from: &reader)
     stamp = Stamp(bits: try reader.u64())
     acknowledgements = try reader.u8()
     hints = try reader.u8()

@@ -6,7 +6,7 @@
 /// | replicaRead | longest record to send whole 4 (a longer one is answered by its digest), key |
 /// | replicaReadReply | state 1 (0 record, 1 digest, 2 unreadable), then record 4+n or digest 16 |
 /// | replicaWrite | purpose 1 (0 write, 1 repair), minted dot 20 (zeros for a repair), key, record 4+n |
-/// | replicaWriteReply | state 1 (0 stored, 1 stored beside others, 2 refused), then stamp 8 and context 2+20·n, or `Failure` |
+/// | replicaWriteReply | state 1 (0 stored, 1 stored beside others, 2 refused, 3 contested), then stamp 8 and context 2+20·n, or `Failure` |
 /// | forwarded | type of the client's frame 1, its body |
 /// | forwardedReply | type of the reply's frame 1, its body |
 /// | requestCheck | request id 16, key |
@@ -95,6 +95,9 @@ public struct ReplicaWrite: Hashable, Sendable {
 public enum ReplicaWriteReply: Hashable, Sendable {
   /// `beside`: what the owner holds and the write does not cover, nil when it covers all.
   case stored(beside: Beside?)
+  /// Stored, but what was written has been replaced at this owner already, and several versions are there: which of them
+  /// came before the write, and which have replaced it, the owner cannot tell.
+  case contested
   case refused(Failure)
 }
 
@@ -252,6 +255,7 @@ extension ReplicaWriteReply {
     case .refused(let failure):
       bytes.append(2)
       failure.encode(into: &bytes)
+    case .contested: bytes.append(3)
     }
   }
 
@@ -262,6 +266,7 @@ extension ReplicaWriteReply {
       let stamp = Stamp(bits: try reader.u64())
       self = .stored(beside: Beside(history: try VersionVector(from: &reader), stamp: stamp))
     case 2: self = .refused(try Failure(from: &reader))
+    case 3: self = .contested
     case let tag: throw .unknownTag(tag)
     }
   }

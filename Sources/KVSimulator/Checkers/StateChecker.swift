@@ -14,20 +14,25 @@ struct StateChecker {
   private var minted: [Dot: Name] = [:]
 
   /// A node has minted a version.
-  mutating func onMinted(_ version: Version, by node: SimulatedNode, _ shard: Int, at now: Now) -> Violation? {
+  mutating func onMinted(_ version: Version, by node: SimulatedNode) -> Violation? {
     let name = Name(request: version.requestID, stamp: version.stamp, checksum: version.checksum)
     if let other = minted.updateValue(name, forKey: version.dot), other != name {
       return Violation(.dotUnique, "\(node.name) minted dot \(version.dot) twice, for different writes")
     }
+    return nil
+  }
+
+  /// A node is about to mint a version with this stamp.
+  func onMinting(_ stamp: Stamp, by node: SimulatedNode, _ shard: Int, at now: Now) -> Violation? {
     let bound = HybridClock.ceiling(at: now.wall)
     // The counter may borrow from the next millisecond.
-    if version.stamp.wall.milliseconds > bound.wall.milliseconds + 1 {
-      let ahead = version.stamp.wall.milliseconds - now.wall.milliseconds
+    if stamp.wall.milliseconds > bound.wall.milliseconds + 1 {
+      let ahead = stamp.wall.milliseconds - now.wall.milliseconds
       return Violation(.clockBound, "\(node.name) minted a stamp \(ahead) ms ahead of its clock")
     }
-    if version.stamp < node.acceptedStamp[shard] {
+    if stamp < node.acceptedStamp[shard] {
       return Violation(
-        .clockBound, "\(node.name) minted stamp \(version.stamp) after it had accepted \(node.acceptedStamp[shard])")
+        .clockBound, "\(node.name) minted stamp \(stamp) after it had accepted \(node.acceptedStamp[shard])")
     }
     return nil
   }

@@ -263,7 +263,7 @@ extension Simulation {
       if attempt.hasForeignContext {
         fail(Violation(.definiteFailure, "a token of another key was accepted", operations: [place]))
       }
-      hold(receipt.context, of: place)
+      if let context = receipt.context { hold(context, of: place) }
       finish(client, .ok, nil)
     case .failed(let failure): onFailure(failure, attempt, client)
     case .explained, .described, .layout, .done, .reserved:

@@ -254,6 +254,7 @@ extension PeerMessage {
     case .replicaReadReply(.unreadable): "cannot read"
     case .replicaWrite(let write): write.purpose == .repair ? "repair" : "write"
     case .replicaWriteReply(.stored(let beside)): beside == nil ? "stored" : "stored beside others"
+    case .replicaWriteReply(.contested): "contested"
     case .replicaWriteReply(.refused(let failure)): "refused: \(failure.code)"
     case .forwarded(let request): "forwards \(request.frameType)"
     case .forwardedReply(let response): "answers \(response.frameType)"

@@ -170,7 +170,7 @@ extension Simulation {
       self.effects = []
       for completion in batch where node.isUp {
         trace.line(time) { "\(node.name)/\(shard) disk says: \(completion.result.brief)" }
-        if case .merged(let merged) = completion.result, let minted = merged.minted { onMinted(minted, node, shard) }
+        if case .merged(let merged) = completion.result, let minted = merged.minted { onMinted(minted, node) }
         node.shards[shard].step(.stored(completion.result, for: completion.id), at: now(node), into: &effects)
         carryOut(&effects, node, shard)
       }
@@ -201,6 +201,11 @@ extension Simulation {
       case .send(let message, to: let peer, let envelope): send(message, envelope, from: node, shard, to: peer)
       case .store(let operation, let id):
         trace.line(time) { "\(node.name)/\(shard) disk: \(operation.brief)" }
+        if case .merge(_, .mint(let mint)) = operation,
+          let violation = checker.onMinting(mint.stamp, by: node, shard, at: now(node))
+        {
+          fail(violation)
+        }
         node.disks[shard].submit(operation, id: id, results: &results)
       case .schedule(let timer, at: let at):
         let due = node.clock.time(of: at)
@@ -223,8 +228,8 @@ extension Simulation {
     queue.push(.start(node: node.index), at: time + Exponential.draw(mean: 200_000_000, &nodeDraws))
   }
 
-  private func onMinted(_ version: Version, _ node: SimulatedNode, _ shard: Int) {
-    if let violation = checker.onMinted(version, by: node, shard, at: now(node)) { fail(violation) }
+  private func onMinted(_ version: Version, _ node: SimulatedNode) {
+    if let violation = checker.onMinted(version, by: node) { fail(violation) }
   }
 
   // MARK: Disks

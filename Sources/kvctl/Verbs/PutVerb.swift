@@ -93,12 +93,16 @@ enum ReceiptDocument {
     var report = Report(
       .object([
         ("written_at_ms", .integer(receipt.writtenAtMs)), ("acknowledgements", .integer(receipt.acknowledgements)),
-        ("hints", .integer(receipt.hints)), ("context", .text(receipt.context.text)),
+        ("hints", .integer(receipt.hints)), ("context", receipt.context.map { .text($0.text) } ?? .null),
       ]))
     var note = "\(verb): durable on \(Units.plural(receipt.acknowledgements, "owner")) when acknowledged"
     if receipt.hints > 0 { note += ", \(receipt.hints) missed and told later" }
     report.notes.append(note)
-    if showContext { report.notes.append("context \(receipt.context.text)") }
+    if let context = receipt.context {
+      if showContext { report.notes.append("context \(context.text)") }
+    } else {
+      report.notes.append("others wrote at the same time: 'kvctl get' shows every version, and the context for all")
+    }
     return report
   }
 }

@@ -60,7 +60,7 @@ enum Describe {
       if answer.siblings.isEmpty { return "absent \(vector(answer.context.vector))" }
       return answer.siblings.map { $0.value.map { text($0) } ?? "deleted" }.joined(separator: " | ")
         + " \(vector(answer.context.vector))"
-    case .written(let receipt): return "written \(vector(receipt.context.vector)) by \(receipt.acknowledgements)"
+    case .written(let receipt): return "written \(receipt.context.map { vector($0.vector) } ?? "beside others") by \(receipt.acknowledgements)"
     case .failed(let failure):
       let numbers = failure.needed > 0 ? " \(failure.got)/\(failure.needed)" : ""
       return "\(failure.outcome) \(failure.code)\(numbers)"

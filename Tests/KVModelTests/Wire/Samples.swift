@@ -88,7 +88,7 @@ extension PRNG {
     case .forwarded: .peer(.forwarded(request(pick([.get, .put, .delete, .explain]))))
     case .forwardedReply: .peer(.forwardedReply(response(pick([.value, .written, .failed, .explained]))))
     case .requestCheck: .peer(.requestCheck(requestID(), key()))
-    case .requestCheckReply: .peer(.requestCheckReply(pick([.notSeen, .seen, .unreadable])))
+    case .requestCheckReply: .peer(.requestCheckReply(pick([.notSeen, .seen, .cannotTell])))
     }
   }
 
