@@ -3,7 +3,7 @@ import KVModel
 /// A write that was sent before: every owner is asked whether it knows the request id before anything is minted.
 ///
 /// ```
-///              ┌─ one knows it ──► read it, with write-back ──► ok: what is there, or what has replaced it
+///              ┌─ some know it ──► read it, with write-back ──► ok: what is there, or what has replaced it
 ///   ask all ───┼─ none does ─────► mint, as if for the first time
 ///              └─ one is silent ─► unknown
 /// ```
@@ -11,19 +11,30 @@ import KVModel
 /// All of them, since the one that cannot be asked may have coordinated the first attempt: its version would come to
 /// light later, beside whatever replaced the retry's, a deletion too. An owner that says no also fences the request id
 /// for this retry: from then on it neither mints under it nor lets in what others minted under it. So a first attempt
-/// that is still on its way finds the door closed, and of two retries at most one mints.
+/// that is still on its way finds the door closed, and of two retries at most one mints. A write with a context has one
+/// version, and who has seen it has seen all of it; an overwrite may have a second one from its second round, so that
+/// all must be heard there too.
 struct RetryOperation: Sendable {
   let operation: WriteOperation
+  var seen = OwnerMask()
   var unseen = OwnerMask()
   var failed = OwnerMask()
   /// The request id was found; the confirming read is under way.
   var isConfirming = false
 
-  var decision: OwnerSet.Decision {
+  enum Decision {
+    case waiting
+    case confirm
+    case mint
+    case fail
+  }
+
+  var decision: Decision {
+    if operation.write.context != nil, seen.count > 0 { return .confirm }
     let count = operation.owners.nodes.count
-    if unseen.count == count { return .met }
-    // While somebody may still know it, there is hope.
-    return unseen.union(failed).count == count ? .impossible : .waiting
+    guard seen.union(unseen).union(failed).count == count else { return .waiting }
+    if seen.union(unseen).count < count { return .fail }
+    return seen.count > 0 ? .confirm : .mint
   }
 }
 
@@ -65,7 +76,7 @@ extension Shard {
     guard id.kind == .retry, let retry = retries[id], let place = retry.operation.owners.place(of: peer) else { return }
     if retry.isConfirming { return }
     switch reply {
-    case .seen: return confirm(id, knownAt: place, now, &effects)
+    case .seen: retries[id]?.seen.insert(place)
     case .notSeen: retries[id]?.unseen.insert(place)
     case .cannotTell: retries[id]?.failed.insert(place)
     }
@@ -76,8 +87,9 @@ extension Shard {
     guard let retry = retries[id] else { return }
     switch retry.decision {
     case .waiting: return
-    case .impossible: failRetry(id, now, &effects)
-    case .met:
+    case .confirm: confirm(id, now, &effects)
+    case .fail: failRetry(id, now, &effects)
+    case .mint:
       retries.remove(id)
       var operation = retry.operation
       operation.claim = RetryClaim(asker: identity.node, operation: id.raw)
@@ -86,12 +98,8 @@ extension Shard {
   }
 
   /// Reads so that N−R+1 and at least W owners hold what is there, the retried version or what replaced it.
-  private mutating func confirm(
-    _ id: OperationID, knownAt place: Int, _ now: Now, _ effects: inout [Effect]
-  ) {
+  private mutating func confirm(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries[id] else { return }
-    var mustHear = OwnerMask()
-    mustHear.insert(place)
     counters.retriesApplied += 1
     retries[id]?.isConfirming = true
     var request = retry.operation.request
@@ -99,7 +107,7 @@ extension Shard {
     let needed = max(view.current?.layout.settings.readQuorum ?? 1, retry.operation.needed)
     let read = ReadOperation(
       key: retry.operation.write.key, needed: needed, owners: retry.operation.owners, request: request,
-      durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed), mustHear: mustHear)
+      durableNeeded: max(retry.operation.owners.copies - needed + 1, retry.operation.needed), mustHear: retry.seen)
     startRead(read, now, &effects)
   }
 
@@ -130,7 +138,7 @@ extension Shard {
 
   mutating func onOwnerLost(_ peer: NodeID, ofRetry id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries[id], !retry.isConfirming, let place = retry.operation.owners.place(of: peer),
-      !retry.unseen.contains(place)
+      !retry.unseen.union(retry.seen).contains(place)
     else { return }
     retries[id]?.failed.insert(place)
     decideRetry(id, now, &effects)
@@ -144,7 +152,7 @@ extension Shard {
   private mutating func failRetry(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let retry = retries.remove(id) else { return }
     let failure = quorumFailure(
-      "know whether it was applied", needed: retry.operation.owners.nodes.count, got: retry.unseen.count, .unknown)
+      "know whether it was applied", needed: retry.operation.owners.nodes.count, got: retry.unseen.union(retry.seen).count, .unknown)
     respond(failure, retry.operation.request, now, &effects)
   }
 }

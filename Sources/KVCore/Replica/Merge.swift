@@ -50,10 +50,15 @@ public enum Merge {
     var record = current.joined(incoming)
     if planted(.contextNotJoined) { record = Record(context: current.context, versions: record.versions) }
     if let failure = storable(record) { return .failure(failure) }
-    var outcome = Outcome(record: record, changed: record != current, beside: incoming.beside(in: record), minted: nil)
-    outcome.isContested =
-      record.versions.count > 1
-      && !incoming.versions.allSatisfy { version in record.versions.contains { $0.dot == version.dot } }
+    var outcome = Outcome(record: record, changed: record != current, beside: nil, minted: nil)
+    let isLive = incoming.versions.allSatisfy { version in record.versions.contains { $0.dot == version.dot } }
+    if isLive {
+      // None of what lies beside it can have seen it, or it would have been replaced.
+      outcome.beside = incoming.beside(in: record)
+    } else {
+      // The one version that is here has replaced it; of several, some may not have.
+      outcome.isContested = record.versions.count > 1
+    }
     return .success(outcome)
   }
 
@@ -175,10 +180,10 @@ public struct RecordDelta: Equatable, Sendable {
 
 /// How long an applied request is remembered, so that its retry is applied once.
 ///
-/// A version carries its request id as long as it lives. When it is replaced while a retry may still come, the id is
-/// kept in the store for the rest of the span. An owner that only ever sees the successor does not learn of it, and
-/// need not: a quorum read that returned the version had it written to a write quorum first, so a retry that finds no
-/// trace at R owners repeats a write that nobody was told of.
+/// A version carries its request id as long as it lives. When it is replaced, the id is kept in the store for the span in
+/// which a retry may still come. Always, though most versions that are replaced are old: a stamp does not tell, when one
+/// clock was wrong by an hour. An owner that only ever sees the successor does not learn of it, and need not: a retry
+/// asks every owner, so the coordinator of the first attempt too.
 public enum RequestMemory {
   public struct Entry: Hashable, Comparable, Sendable {
     public var id: RequestID
@@ -201,11 +206,10 @@ public enum RequestMemory {
   public static func minute(of until: WallTime) -> UInt64 { until.milliseconds / 60_000 }
 
   static func replaced(from old: Record, to new: Record) -> [Entry] {
-    let newest = new.highestStamp.wall.milliseconds
     var entries: [Entry] = []
     for version in old.versions where !new.versions.contains(where: { $0.dot == version.dot }) {
-      let until = version.stamp.wall.milliseconds &+ spanMs
-      if until > newest { entries.append(Entry(id: version.requestID, until: WallTime(milliseconds: until))) }
+      let until = max(version.stamp, new.highestStamp).wall.milliseconds &+ spanMs
+      entries.append(Entry(id: version.requestID, until: WallTime(milliseconds: until)))
     }
     return entries
   }

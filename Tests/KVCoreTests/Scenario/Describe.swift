@@ -43,6 +43,7 @@ enum Describe {
     case .replicaWrite(let write):
       "\(write.purpose == .repair ? "repair" : "write") \(key(write.key)) \(record(write.record))"
     case .replicaWriteReply(.stored(beside: nil)): "stored"
+    case .replicaWriteReply(.contested): "contested"
     case .replicaWriteReply(.stored(beside: let beside?)): "stored beside \(vector(beside.history))"
     case .replicaWriteReply(.refused(let failure)): "refused \(failure.code)"
     case .forwarded(let request): "forwarded \(request.frameType) \(request.key.map(key) ?? "")"
