@@ -100,7 +100,9 @@ struct LoadClient {
         }
       operation.returnedAt = LoadJournal.now
       operation.outcome = .ok
-      if load.usesReceipts { memories[key, default: LoadMemory()].note(operation.number, receipt.context, &prng) }
+      if load.usesReceipts, let context = receipt.context {
+        memories[key, default: LoadMemory()].note(operation.number, context, &prng)
+      }
     } catch {
       fail(&operation, error)
     }
