@@ -82,6 +82,7 @@ let package = Package(
       swiftSettings: habits),
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator", "StorageDriver"]),
     tests("KVSimulatorTests", ["KVModel", "KVCore", "KVSimulator"]),
+    tests("KVSimTests", ["kvsim", "KVSimulator", "KVModel", "KVClient", "FakeNodes", argumentParser]),
     tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),
   ]
 )

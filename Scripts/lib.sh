@@ -129,16 +129,18 @@ bin_path() {
   fi
 }
 
-# build_programs: kvnode and kvctl, unless RINGKV_BIN names a directory that has them.
-build_programs() {
+# build_program PROGRAM, unless RINGKV_BIN names a directory that has it.
+build_program() {
   if [[ -n ${RINGKV_BIN:-} ]]; then
-    [[ -x $RINGKV_BIN/kvnode && -x $RINGKV_BIN/kvctl ]] || die "RINGKV_BIN=$RINGKV_BIN lacks kvnode or kvctl"
+    [[ -x $RINGKV_BIN/$1 ]] || die "RINGKV_BIN=$RINGKV_BIN lacks $1"
     return
   fi
   find_swift
-  local program
-  for program in kvnode kvctl; do
-    swift build --package-path "$repo" --scratch-path "$scratch" -c "$configuration" --product "$program" >&2 ||
-      die "the $configuration build of $program failed"
-  done
+  swift build --package-path "$repo" --scratch-path "$scratch" -c "$configuration" --product "$1" >&2 ||
+    die "the $configuration build of $1 failed"
+}
+
+build_programs() {
+  build_program kvnode
+  build_program kvctl
 }

@@ -17,7 +17,16 @@ struct KVSim: AsyncParsableCommand {
 
       Exit codes: 0 all held, 1 safety, 2 usage, 3 liveness, 4 crash.
       """,
-    subcommands: [ShrinkCommand.self])
+    subcommands: [
+      SimulateCommand.self, ShrinkCommand.self, LoadVerb.self, CheckVerb.self, ChaosVerb.self,
+    ],
+    defaultSubcommand: SimulateCommand.self)
+}
+
+/// What `kvsim` does without a verb. The options are here, not at the root, which would take them from every verb.
+struct SimulateCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "simulate", abstract: "Runs simulations, of one seed or a range of them (default).")
 
   @Option(help: "Run one seed: prints every drawn option first.")
   var seed: UInt64?

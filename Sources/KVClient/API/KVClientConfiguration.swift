@@ -12,6 +12,9 @@ public struct KVClientConfiguration: Hashable, Sendable {
   public var bytesInFlightMax = 256 << 20
   /// How long a call waits for a `run()` that was started beside it and has not come to run yet. Then it fails.
   package var startGrace: Duration = .milliseconds(250)
+  /// Whether calls go to the owners of their keys, as the layout names them. Otherwise to the endpoints and no other
+  /// node: for tests that choose the coordinator.
+  package var followsLayout = true
   /// What nodes show for this client in their logs.
   public var agent = "ringkv-swift/1"
 

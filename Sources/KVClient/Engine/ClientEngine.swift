@@ -296,7 +296,9 @@ extension ClientEngine {
 extension ClientEngine {
   /// A node spoke of a layout: fetches it, once, when it is newer than the one known here.
   func onLayoutVersion(_ version: UInt32, from link: NodeLink) {
-    guard version > layoutVersion, !isFetchingLayout, link.isUp(for: cluster), case .running = phase else { return }
+    guard configuration.followsLayout, version > layoutVersion, !isFetchingLayout, link.isUp(for: cluster),
+      case .running = phase
+    else { return }
     isFetchingLayout = true
     counters.layoutFetches += 1
     let call = Call(.fetchLayout, .address(link.address), within: Span64(configuration.deadline))
