@@ -147,7 +147,14 @@ public final class Simulation {
     if violations.isEmpty { heal() }
     if violations.isEmpty { violations += checker.check(nodes) }
     counts.simulatedNanoseconds = time
-    if violations.isEmpty { violations = HistoryChecker.check(history, limit: 4) }
+    if violations.isEmpty { violations = HistoryChecker.check(history, bounds: bounds, limit: 4) }
+  }
+
+  /// What is known of the clocks: nothing when they step.
+  private var bounds: HistoryChecker.Bounds {
+    if !options.faults.isDisjoint(with: [.clockStep, .clockDayBack, .clockHourAhead]) { return .init() }
+    // A drift of a hundred millionths makes a millisecond in ten seconds.
+    return .init(clockErrorMs: options.clocks.offsetMs + counts.simulatedNanoseconds / 10_000_000_000 + 10)
   }
 
   /// Handles the next event; false when there is none.
