@@ -70,13 +70,13 @@ main() {
   # What waits for clocks comes apart from the million-case tests, and the real processes alone: next to those they
   # would starve.
   if [[ $runs != debug ]]; then
-    run_in release --skip '^(ClusterTests|KV(Net|Client|Ctl|Node)Tests)\.'
-    run_in release --skip '^(ClusterTests|KV(Model|Core|Storage)Tests)\.'
+    run_in release --skip '^(ClusterTests|KV(Net|Client|Ctl|Node|Sim)Tests)\.'
+    run_in release --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.'
     run_in release --skip '^KV[A-Za-z]*Tests\.'
   fi
   if [[ $runs != release ]]; then
-    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Net|Client|Ctl|Node)Tests)\.'
-    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Model|Core|Storage)Tests)\.'
+    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Net|Client|Ctl|Node|Sim)Tests)\.'
+    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.'
   fi
   [[ $ran_some == yes ]] || die "no test ran; filter: ${1:-none}"
   step "all tests passed"

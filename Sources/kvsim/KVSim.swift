@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import KVCore
 import KVSimulator
 
@@ -14,6 +15,7 @@ struct KVSim: AsyncParsableCommand {
         kvsim --plant list                           the bugs that can be planted
         kvsim --plant dot-reused --seeds 1..2000     must fail (needs a build with --traits Planted)
         kvsim shrink 42                              a smaller run that fails the same way
+        kvsim check history.jsonl                    the history of a load on real nodes; see Scripts/chaos.sh
 
       Exit codes: 0 all held, 1 safety, 2 usage, 3 liveness, 4 crash.
       """,
@@ -21,6 +23,18 @@ struct KVSim: AsyncParsableCommand {
       SimulateCommand.self, ShrinkCommand.self, LoadVerb.self, CheckVerb.self, ChaosVerb.self,
     ],
     defaultSubcommand: SimulateCommand.self)
+
+  /// ArgumentParser ends a wrong command line with 64.
+  static func main() async {
+    do {
+      var command = try parseAsRoot()
+      if var command = command as? any AsyncParsableCommand { try await command.run() } else { try command.run() }
+    } catch {
+      guard exitCode(for: error) == .validationFailure else { exit(withError: error) }
+      FileHandle.standardError.write(Data((fullMessage(for: error) + "\n").utf8))
+      Foundation.exit(2)
+    }
+  }
 }
 
 /// What `kvsim` does without a verb. The options are here, not at the root, which would take them from every verb.
