@@ -21,6 +21,8 @@ public struct Control: Sendable {
   var release = ""
   /// Ascending by node id.
   var peers: [Peer] = []
+  /// Layouts with their preference lists, as last published.
+  var placed: [ClusterView.LiveLayout] = []
   var reservation: (cluster: ClusterID, until: Instant)?
   /// Whoever waits for the layout that is being persisted.
   var forming: [ClientRef] = []
@@ -62,6 +64,7 @@ public struct Control: Sendable {
     settings = recovery.settings
     syncs = recovery.syncs
     release = recovery.release
+    placed = recovery.placed
     if let layout = state.layouts.last, layout.settings != settings {
       effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
     }
@@ -97,7 +100,7 @@ public struct Control: Sendable {
 
   private var layoutResponse: ClientResponse {
     guard let layout = state.layouts.last, forming.isEmpty else { return .failed(.notInCluster) }
-    return .layout(layout, ClusterView.LiveLayout(layout).table)
+    return .layout(layout, live(layout).table)
   }
 
   private mutating func onReserve(
@@ -186,9 +189,13 @@ public struct Control: Sendable {
     forming = []
   }
 
+  private func live(_ layout: Layout) -> ClusterView.LiveLayout {
+    placed.first { $0.layout == layout } ?? ClusterView.LiveLayout(layout)
+  }
+
   private mutating func publish(_ now: Now, _ effects: inout [Effect]) {
-    let view = ClusterView(
-      node: state.id, layouts: state.layouts.map(ClusterView.LiveLayout.init), secret: state.secret)
+    let view = ClusterView(node: state.id, layouts: state.layouts.map(live), secret: state.secret)
+    if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
     }

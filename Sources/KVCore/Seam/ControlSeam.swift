@@ -10,6 +10,9 @@ public struct ControlRecovery: Equatable, Sendable {
   public var settings: ClusterSettings
   public var syncs: Bool
   public var release: String
+  /// Layouts whose preference lists are known already: they cost milliseconds to work out. The simulator's nodes share
+  /// them.
+  public var placed: [ClusterView.LiveLayout] = []
 
   public init(state: NodeState, member: Member, settings: ClusterSettings, syncs: Bool, release: String) {
     self.state = state

@@ -61,8 +61,9 @@ extension Simulation {
     trace.line(time) { "\(node.name) starts: epoch \(node.state.epoch), generation \(node.state.generation.number)" }
     trace.mix(time, 0x57 << 8 | UInt64(node.index))
     let member = layout.member(node.id) ?? Simulation.member(node.index, node.id)
-    let recovery = ControlRecovery(
+    var recovery = ControlRecovery(
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
+    recovery.placed = [placed]
     stepControl(node, .recovered(recovery))
     for peer in nodes.indices where peer != node.index { planConnect(node.index, peer, soon: true) }
   }

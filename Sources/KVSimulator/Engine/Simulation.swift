@@ -60,7 +60,9 @@ public final class Simulation {
   // The world.
   var nodes: [SimulatedNode] = []
   var clients: [SimulatedClient] = []
-  var layout: Layout
+  let layout: Layout
+  /// The layout's preference lists, worked out once.
+  let placed: ClusterView.LiveLayout
   var network: SimulatedNetwork
   var phase = Phase.faulty
   public internal(set) var history: History
@@ -112,6 +114,7 @@ public final class Simulation {
     layout = Layout(
       cluster: ClusterID(idDraws.next() | 1), version: 1, settings: settings,
       members: ids.enumerated().map { Simulation.member($0, $1) })
+    placed = ClusterView.LiveLayout(layout)
     network = SimulatedNetwork(nodes: options.nodes)
     history = History(copies: options.copies, readQuorum: options.readQuorum, writeQuorum: options.writeQuorum)
     keys = (0..<options.workload.keys).map { Simulation.key($0) }
