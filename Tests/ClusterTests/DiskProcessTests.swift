@@ -58,7 +58,7 @@ extension ProcessTests {
         #expect(cluster[1].logSinceStart.contains(cluster[1].data), "\(cluster[1].logTail)")
         try cluster[1].rules()
         try await cluster.restart([1])
-        #expect(try await cluster[1].connect().value("key", .owners(1)) == "value")
+        #expect(try await cluster[1].connect().value("key") == "value")
       }
     }
 
