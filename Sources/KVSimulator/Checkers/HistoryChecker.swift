@@ -27,7 +27,8 @@
 ///   its coordinator happened to hold: nobody saw those.
 /// - An overwrite (no context): whatever was invoked before it ended, for its two rounds may replace what came between
 ///   them. An overwrite without an answer ends with its deadline if that is known (`Bounds.deadlineMs`), else never.
-///   Excepted are writes that had read it: to replace those would undo them with what they replaced.
+///   Excepted are writes that had read it: to replace those would undo them with what they replaced. And those that
+///   a get showed which surely met the whole overwrite: they outlived it.
 ///
 /// **Replaced for sure** (from below).
 /// - A write with the context of a get: what the get showed, what those replaced, and what the get surely met.

@@ -134,6 +134,24 @@ import Testing
     #expect(story.verdict() == [])
   }
 
+  @Test func `NLA: an overwrite that was acknowledged and left a sibling does not replace it later`() {
+    var story = Story()
+    let put = story.put(0...25)
+    let overwrite = story.put(20...30)
+    story.get(40...50, [put, overwrite])
+    let get = story.get(60...70, [overwrite])
+    #expect(story.verdict() == ["NLA [\(put), \(get)]"])
+  }
+
+  @Test func `an overwrite may replace a sibling for as long as it has not been acknowledged`() {
+    var story = Story()
+    let put = story.put(0...25)
+    let overwrite = story.put(20...30)
+    story.get(28...50, [put, overwrite])
+    story.get(60...70, [overwrite])
+    #expect(story.verdict() == [])
+  }
+
   // MARK: Receipts
 
   @Test func `NLA: the receipt of a write with a context does not cover a sibling that nobody saw`() {
