@@ -33,7 +33,7 @@ extension KeyChecker {
     walk.isAboutWhole = history.writes[put].isOneDot || surelyMet(put, by: get)
     for shown in history.shown(by: get) where mayHaveReplaced(put, by: shown, asOf: time) { return true }
     return mayWalkReach(put) || mayHiddenHaveReplaced(put, asOf: time) || mayWalkReach(put)
-      || mayOthersHaveReplaced(put, asOf: time)
+      || mayOthersHaveReplaced(put)
   }
 
   /// Follows contexts back. Each is of one time; what is replaced later is not in it.
@@ -63,9 +63,9 @@ extension KeyChecker {
     case .overwrite, .untraceable:
       let end = min(history.writes[write].end, time)
       guard write != put, history.writes[put].invokedAt <= end else { return false }
-      if walk.isAboutWhole, levels.contains(where: { $0.outlived(put, write) }) { return false }
-      if !descends(put, from: write) { return true }
-      walk.passOver(write)
+      let isOutlived = walk.isAboutWhole && levels.contains { $0.outlived(put, write) }
+      if !isOutlived, !descends(put, from: write) { return true }
+      walk.passOver(write, asOf: end)
       return false
     }
   }
@@ -82,20 +82,21 @@ extension KeyChecker {
     return false
   }
 
-  /// An overwrite that `put` had read cannot have replaced it, but may have replaced, in its second round, another write
-  /// that did. Seldom asked: every write that had not read the overwrite counts as such.
-  private mutating func mayOthersHaveReplaced(_ put: Int, asOf time: UInt64) -> Bool {
+  /// An overwrite that `put` had read, or outlived, did not replace it; but it may have replaced another write that did:
+  /// the second round of an overwrite whose first was replaced leaves no version of its own. Seldom asked.
+  private mutating func mayOthersHaveReplaced(_ put: Int) -> Bool {
     var next = 0
     while next < walk.passedOver.count {
-      let overwrite = walk.passedOver[next]
+      let (overwrite, time) = walk.passedOver[next]
       next += 1
       for write in history.writes.indices {
         if history.writes[write].invokedAt > time { break }
         if write == put || write == overwrite || descends(write, from: overwrite) { continue }
         if mayHaveReplaced(put, by: write, asOf: time) { return true }
       }
+      if mayWalkReach(put) { return true }
     }
-    return mayWalkReach(put)
+    return false
   }
 
   /// Whether `write` had read `overwrite`, a dot of it at least.
@@ -124,8 +125,8 @@ struct Walk {
   /// A search that comes to so many writes ends without an answer, for which no rule complains.
   static let visitsMax = 20_000
 
-  /// Overwrites that were passed over, because what is searched for had read them.
-  private(set) var passedOver: [Int] = []
+  /// Overwrites that were passed over, because what is searched for had read or outlived them, as of which time.
+  private(set) var passedOver: [(write: Int, time: UInt64)] = []
   /// All dots of what is searched for are asked about, not one.
   var isAboutWhole = false
   private(set) var isExhausted = false
@@ -144,7 +145,11 @@ struct Walk {
     passedOver.removeAll(keepingCapacity: true)
   }
 
-  mutating func passOver(_ overwrite: Int) { if !passedOver.contains(overwrite) { passedOver.append(overwrite) } }
+  mutating func passOver(_ overwrite: Int, asOf time: UInt64) {
+    if !passedOver.contains(where: { $0.write == overwrite && $0.time >= time }) {
+      passedOver.append((overwrite, time))
+    }
+  }
 
   mutating func push(_ write: Int) {
     if seenInRound[write] == round { return }

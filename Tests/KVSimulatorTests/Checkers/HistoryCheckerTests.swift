@@ -152,6 +152,19 @@ import Testing
     #expect(story.verdict() == [])
   }
 
+  @Test func `what outlived an overwrite may be replaced by another, in flight, that it replaced`() {
+    var story = Story()
+    let put = story.put(0...10)
+    _ = story.put(20...60)
+    let overwrite = story.put(25...30)
+    story.get(40...50, [put, overwrite], quorum: 3)
+    story.get(70...80, [overwrite], quorum: 3)
+    #expect(story.verdict() == ["SE [1, 3, 4]"])
+    story.history.operations[0].quorum = 1
+    story.history.operations[2].quorum = 1
+    #expect(story.verdict() == [])
+  }
+
   // MARK: Receipts
 
   @Test func `NLA: the receipt of a write with a context does not cover a sibling that nobody saw`() {

@@ -6,7 +6,7 @@ import Testing
 #if DEBUG
   private let histories = 200
 #else
-  private let histories = 100_000
+  private let histories = 30_000
 #endif
 
 /// `RINGKV_SEED=7` draws other histories than those that every run looks at.
