@@ -53,9 +53,12 @@ extension Shard {
   }
 
   mutating func onForwardedReply(
-    _ response: ClientResponse, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+    _ response: ClientResponse, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
-    guard id.kind == .forward, let operation = forwards[id] else { return }
+    // A second copy of the answer of an owner that was asked before says nothing of the one that has it now.
+    guard id.kind == .forward, let operation = forwards[id], operation.owners.nodes[operation.place] == peer else {
+      return
+    }
     if response.suggestsAnotherCoordinator, handOnElsewhere(id, now, &effects) { return }
     forwards.remove(id)
     respond(response, operation.request, now, &effects)

@@ -135,7 +135,7 @@ public struct Shard: Sendable {
     case .replicaReadReply(let reply): onReplicaReadReply(reply, peer, id, now, &effects)
     case .replicaWriteReply(let reply): onReplicaWriteReply(reply, peer, id, now, &effects)
     case .requestCheckReply(let reply): onRequestCheckReply(reply, peer, id, now, &effects)
-    case .forwardedReply(let response): onForwardedReply(response, id, now, &effects)
+    case .forwardedReply(let response): onForwardedReply(response, peer, id, now, &effects)
     case .ping: send(.pong(clockMs: now.instant.milliseconds), to: peer, envelope, now, &effects)
     case .pong: break
     }
