@@ -25,7 +25,7 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case retryAppliedTwice = "retry-applied-twice"
   /// Owners get the new version with the whole context instead of the full record.
   case deltaSent = "delta-sent"
-  /// The epoch does not rise after a crash, and the lease is not looked at.
+  /// The epoch does not rise after a crash.
   case epochKept = "epoch-kept"
   /// Reads see what is not synced yet.
   case unsyncedReadable = "unsynced-readable"

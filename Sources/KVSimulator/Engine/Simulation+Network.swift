@@ -84,18 +84,18 @@ extension Simulation {
   /// A process is gone. Its peer hears of it at once when the way is open, and by its silence otherwise.
   func onProcessGone(_ node: Int, _ peer: Int) {
     if network[node, peer].cuts == 0 { return disconnect(node, peer) }
-    let connection = network[pair: node, peer].connection
-    if connection != 0 {
-      queue.push(.detect(node, peer, connection: connection), at: time + options.network.detection)
-    }
+    planDetection(node, peer)
   }
 
   func cut(_ from: Int, _ to: Int) {
     network[from, to].cuts += 1
-    let connection = network[pair: from, to].connection
-    if connection != 0 {
-      queue.push(.detect(from, to, connection: connection), at: time + options.network.detection)
-    }
+    planDetection(from, to)
+  }
+
+  /// Both ends will notice by the silence, unless it ends before.
+  private func planDetection(_ a: Int, _ b: Int) {
+    let connection = network[pair: a, b].connection
+    if connection != 0 { queue.push(.detect(a, b, connection: connection), at: time + options.network.detection) }
   }
 
   func mend(_ from: Int, _ to: Int) { network[from, to].cuts = max(0, network[from, to].cuts - 1) }
