@@ -236,6 +236,13 @@ public struct Shard: Sendable {
 }
 
 extension PeerMessage {
+  /// The shard, of `shards`, that a message is for: a question goes to the shard of its key, an answer to the shard that
+  /// asked. Nil for a ping, which is about no key: any shard can answer it.
+  public func shard(of shards: Int, operation: UInt64, in view: ClusterView) -> Int? {
+    if let key, let partition = view.partition(of: key) { return partition.shard(of: shards) }
+    return isAnswer ? OperationID(raw: operation).shard : nil
+  }
+
   /// A reply to a question of ours, rather than a question.
   public var isAnswer: Bool {
     switch self {

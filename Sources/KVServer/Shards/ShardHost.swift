@@ -231,17 +231,9 @@ final class ShardHost: @unchecked Sendable {
     for other in node.hosts where other !== self { other.loop.execute { other.step(.cancel(client)) } }
   }
 
-  /// A peer's message: a question goes to the shard of its key, an answer to the shard that asked. A ping is about no
-  /// key; any shard can answer it.
+  /// A peer's message goes to the shard that it is for; a ping stays here.
   func route(_ message: PeerMessage, from peer: NodeID, _ envelope: Shard.Envelope) {
-    let target: Int
-    if let key = message.key, let partition = shard.view.partition(of: key) {
-      target = partition.shard(of: identity.shards)
-    } else if !message.isAnswer {
-      target = index
-    } else {
-      target = OperationID(raw: envelope.operation).shard
-    }
+    let target = message.shard(of: identity.shards, operation: envelope.operation, in: shard.view) ?? index
     guard target < node.hosts.count else { return }
     let owner = node.hosts[target]
     if owner === self { return step(.message(message, from: peer, envelope)) }

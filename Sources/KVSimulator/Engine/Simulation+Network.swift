@@ -205,22 +205,14 @@ extension Simulation {
     }
     let deadline =
       header.deadlineMs == 0 ? Instant.distantFuture : Instant(nanoseconds: header.deadlineMs &* 1_000_000)
-    let shard = shard(for: message, operation: header.requestID, of: node, frame)
+    let count = node.shards.count
+    let target = message.shard(of: count, operation: header.requestID, in: node.shards[0].view)
+    let shard = target ?? frame.shard % count
     guard shard < node.shards.count else { return }
     noteOffered(message, header.requestID, from: frame.from, node, shard)
     turn(
       node, shard,
       .message(message, from: sender.id, Shard.Envelope(operation: header.requestID, deadline: deadline)))
-  }
-
-  /// A question goes to the shard of its key, an answer to the shard that asked.
-  private func shard(
-    for message: PeerMessage, operation: UInt64, of node: SimulatedNode, _ frame: PeerFrame
-  ) -> Int {
-    if let key = message.key, let partition = node.shards[0].view.partition(of: key) {
-      return partition.shard(of: node.shards.count)
-    }
-    return message.isAnswer ? OperationID(raw: operation).shard : frame.shard % node.shards.count
   }
 
   /// Remembers the stamp of a peer's fresh version until it is known whether it was let in.
