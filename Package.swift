@@ -73,7 +73,7 @@ let package = Package(
     tests("KVNetTests", ["KVNet"]),
     // A node in memory, for the tests of the client and of kvctl.
     .target(
-      name: "FakeNodes", dependencies: ["KVModel", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
+      name: "FakeNodes", dependencies: ["KVModel", "KVCore", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     // A store in a process of its own, for the tests that kill it and make its disk fail.

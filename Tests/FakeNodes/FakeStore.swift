@@ -1,3 +1,4 @@
+internal import KVCore
 public import KVModel
 internal import Synchronization
 
@@ -35,25 +36,36 @@ public final class FakeStore: Sendable {
     {
       return .failed(Failure(.invalidContext))
     }
+    let merged = records.withLock { records in
+      let mint = mint(write, by: node, at: wall)
+      return Merge.apply(.mint(mint), to: records[write.key] ?? Record()).map { outcome in
+        records[write.key] = outcome.record
+        return outcome
+      }
+    }
+    switch merged {
+    case .failure(let failure): return .failed(failure)
+    case .success(let outcome):
+      let stamp = outcome.minted?.stamp ?? .zero
+      let token = outcome.covered.map {
+        ContextToken(cluster: cluster, key: write.key, vector: $0, stamp: stamp, secret: FakeStore.secret)
+      }
+      return .written(Receipt(context: token, stamp: stamp, acknowledgements: 2, hints: 0))
+    }
+  }
+
+  private func mint(_ write: WriteRequest, by node: NodeID, at wall: WallTime) -> Mint {
     let count = counter.add(1, ordering: .relaxed).newValue
-    let dot = Dot(actor: Actor(node: node, epoch: 1), counter: count << 8)
-    let stamp = Stamp(bits: Stamp(wall).bits + count)
-    let expiry = write.ttlMs.map { WallTime(milliseconds: wall.milliseconds + $0) }
     let (content, checksum): (Version.Content, UInt64) =
       switch write.payload {
       case .put(let value, let checksum): (.value(value), checksum)
       case .delete: (.tombstone, 0)
       }
-    let version = Version(
-      dot: dot, stamp: stamp, expiry: expiry, requestID: write.requestID, checksum: checksum, content: content)
-    let context = records.withLock { records in
-      var record = records[write.key] ?? Record()
-      record.add(version, superseding: write.context?.vector ?? record.context)
-      records[write.key] = record
-      return record.context
-    }
-    let token = ContextToken(cluster: cluster, key: write.key, vector: context, stamp: stamp, secret: FakeStore.secret)
-    return .written(Receipt(context: token, stamp: stamp, acknowledgements: 2, hints: 0))
+    return Mint(
+      dot: Dot(actor: Actor(node: node, epoch: 1), counter: count << 8),
+      basis: write.context.map { .context($0.vector) } ?? .overwrite, stamp: Stamp(bits: Stamp(wall).bits + count),
+      stampCeiling: HybridClock.ceiling(at: wall), requestID: write.requestID,
+      expiry: write.ttlMs.map { WallTime(milliseconds: wall.milliseconds + $0) }, checksum: checksum, content: content)
   }
 }
 

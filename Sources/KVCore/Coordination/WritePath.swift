@@ -89,8 +89,7 @@ extension Shard {
   /// overlap: this node's is still under way.
   private mutating func replicate(_ merged: Merged, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
-    // In a second round there may be nothing to mint any more; then the first round's version stands for the write.
-    guard let minted = merged.minted ?? operation.minted else { return invariant(false, "a mint without a version") }
+    guard let minted = merged.minted else { return invariant(false, "a mint without a version") }
     clock.observe(minted.stamp)
     writes[id]?.phase = .replicating
     writes[id]?.minted = minted

@@ -64,7 +64,8 @@ public enum Merge {
 
   private static func mint(_ mint: Mint, onto current: Record) -> Result<Outcome, Failure> {
     if case .again(let first, _, _) = mint.basis, !current.versions.contains(where: { $0.dot == first }) {
-      return .success(coverOnly(mint.superseded(of: current), onto: current))
+      return .failure(
+        Failure(.unavailable, .unknown, detail: "others replaced it before it had replaced all that its quorum held"))
     }
     let superseded = mint.superseded(of: current)
     guard !current.context.covers(mint.dot), !superseded.covers(mint.dot) else {
@@ -79,13 +80,6 @@ public enum Merge {
     if let failure = storable(record) ?? admit(record, after: current) { return .failure(failure) }
     let covered = seen(by: version.dot, superseding: superseded, in: record)
     return .success(Outcome(record: record, changed: true, beside: nil, minted: version, covered: covered))
-  }
-
-  /// The second round of an overwrite that has been replaced meanwhile. What its first round was to supersede goes
-  /// wherever else it still is; what is here stays, for it has replaced the overwrite, or came with what did.
-  private static func coverOnly(_ superseded: VersionVector, onto current: Record) -> Outcome {
-    let record = Record(context: current.context.joined(superseded), versions: current.versions)
-    return Outcome(record: record, changed: record != current, beside: nil, minted: nil, covered: nil)
   }
 
   /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter;

@@ -53,8 +53,8 @@ public struct Mint: Equatable, Sendable {
     /// Supersede all that this replica holds.
     case overwrite
     /// The second round of an overwrite: supersede what the first one covered and what other owners reported beside
-    /// it, and nothing that came since. When `first` is no longer here, somebody who read it has replaced it: then no
-    /// version is added, and only what it covered goes.
+    /// it, and nothing that came since. Refused when `first` is no longer here: somebody has replaced it, who did not
+    /// see what it has yet to replace, and what has been written since then must not go either.
     case again(first: Dot, covered: VersionVector, beside: Beside)
     /// Supersede exactly what was read.
     case context(VersionVector)
@@ -127,7 +127,7 @@ public struct Merged: Equatable, Sendable {
   public var beside: Beside?
   /// For a join: a version that it brings is replaced here already, by one of several. See `ReplicaWriteReply.contested`.
   public var isContested: Bool
-  /// For a mint: the version as it was minted; nil when there was no need for one any more.
+  /// For a mint: the version as it was minted.
   public var minted: Version?
   /// The causal history of the join.
   public var context: VersionVector

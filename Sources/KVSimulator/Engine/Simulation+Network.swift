@@ -55,6 +55,8 @@ extension Simulation {
     let link = node.links[notice.peer]
     if notice.isUp {
       if notice.connection <= link.endedConnection { return }
+      // As in a real node, a new connection ends the one before it.
+      if link.isUp { change(node, linkTo: notice.peer, isUp: false) }
       node.links[notice.peer].connection = notice.connection
       node.links[notice.peer].peerIncarnation = notice.peerIncarnation
       node.links[notice.peer].peerClock = PeerClock()
@@ -63,12 +65,15 @@ extension Simulation {
       node.links[notice.peer].endedConnection = max(link.endedConnection, notice.connection)
       if link.connection != notice.connection { return }
     }
-    if link.isUp == notice.isUp { return }
-    node.links[notice.peer].isUp = notice.isUp
-    trace.line(time) { "\(node.name) link to \(nodes[notice.peer].name) \(notice.isUp ? "up" : "down")" }
-    let peer = nodes[notice.peer].id
-    stepControl(node, .linkChanged(peer, isUp: notice.isUp))
-    for shard in node.shards.indices where node.isUp { turn(node, shard, .linkChanged(peer, isUp: notice.isUp)) }
+    change(node, linkTo: notice.peer, isUp: notice.isUp)
+  }
+
+  private func change(_ node: SimulatedNode, linkTo peer: Int, isUp: Bool) {
+    if node.links[peer].isUp == isUp { return }
+    node.links[peer].isUp = isUp
+    trace.line(time) { "\(node.name) link to \(nodes[peer].name) \(isUp ? "up" : "down")" }
+    stepControl(node, .linkChanged(nodes[peer].id, isUp: isUp))
+    for shard in node.shards.indices where node.isUp { turn(node, shard, .linkChanged(nodes[peer].id, isUp: isUp)) }
   }
 
   /// The connection ends: each end is told, if it still lives, and they try again.
