@@ -93,6 +93,7 @@ extension Shard {
     guard let layout = view.current?.layout else {
       return .notInCluster
     }
+    if let failure = view.standing.failure { return failure }
     guard context.deadline > now.instant else {
       counters.expiredWork += 1
       return Failure(.timedOut, detail: "the deadline had passed on arrival")

@@ -168,7 +168,7 @@ extension Shard {
   ) {
     if dropsExpired(envelope, now) { return }
     let isUnderWay = writes.ids.contains { writes[$0]?.write.requestID == request }
-    guard !isUnderWay, fences.count < settings.replicaOperationsMax else {
+    guard !isUnderWay, view.standing == .confirmed, fences.count < settings.replicaOperationsMax else {
       return send(.requestCheckReply(.cannotTell), to: peer, envelope, now, &effects)
     }
     fences[request] = RequestFence(

@@ -19,11 +19,37 @@ public struct ClusterView: Equatable, Sendable {
   public let layouts: [LiveLayout]
   /// Seals context tokens.
   public let secret: ClusterSecret
+  public let standing: Standing
 
-  public init(node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none) {
+  /// Whether this node's copies may be trusted, and so whether it takes part.
+  public enum Standing: Equatable, Sendable {
+    case confirmed
+    /// It has started, and waits for a majority to say that its data are the latest of it.
+    case unconfirmed
+    /// Its data went back in time.
+    case overtaken
+
+    /// What is answered to whoever wants it to take part.
+    var failure: Failure? {
+      switch self {
+      case .confirmed: nil
+      case .unconfirmed:
+        Failure(
+          .unavailable, retryAfterMs: 100,
+          detail: "this node has started, and a majority of the cluster has yet to confirm that its data are the latest")
+      case .overtaken:
+        Failure(.notMember, detail: "this node's data went back in time: peers know of a later start of it")
+      }
+    }
+  }
+
+  public init(
+    node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none, standing: Standing = .confirmed
+  ) {
     self.node = node
     self.layouts = layouts
     self.secret = secret
+    self.standing = standing
   }
 
   /// The layout that new requests are placed by.

@@ -2,11 +2,6 @@ import KVModel
 
 /// The part of a node that is not about keys: which cluster it belongs to, by which layout it lives, what it knows of
 /// its peers, and how it stops. One a node; shards get its `ClusterView`s.
-///
-/// A cluster is formed by `kvctl cluster init` in two steps, so that two operators at once cannot split the nodes
-/// between them: every node is first reserved for one cluster id for ten seconds, then each is given layout 1. A node
-/// accepts one cluster, once, and says yes again to the layout that it has, so an interrupted `init` is finished by
-/// running it again.
 public struct Control: Sendable {
   struct Peer: Equatable, Sendable {
     var member: Member
@@ -29,7 +24,23 @@ public struct Control: Sendable {
   var mistaken: (node: NodeID, cluster: ClusterID)?
   var measurements = NodeDescription.Measurements()
   var isDraining = false
-  var isExiting = false
+  /// What follows once each state that was handed over to be persisted is synced, oldest first.
+  var pending: [AfterPersist] = []
+  /// Peers that have accepted this start.
+  var acceptedBy: Set<NodeID> = []
+  /// The claim of this start may be said: it is synced that peers may have heard of it.
+  var isClaimSynced = false
+  /// When the claim is said again.
+  var nextClaim: Instant?
+
+  enum AfterPersist: Equatable, Sendable {
+    case nothing
+    case formed
+    case claimed
+    case judged(NodeID, GenerationVerdict, nonce: UInt64)
+    case overtaken
+    case exit
+  }
 
   /// How long `reserveCluster` holds a node.
   public static let reservationSpan = Span64.seconds(10)
@@ -46,6 +57,8 @@ public struct Control: Sendable {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
     case .request(let request, from: let client): onRequest(request, client, now, &effects)
     case .persisted: onPersisted(now, &effects)
+    case .message(let message, from: let node): onMessage(message, from: node, now, &effects)
+    case .timer: onTimer(now, &effects)
     case .linkChanged(let node, let isUp): onLinkChanged(node, isUp, now, &effects)
     case .linkRefused(let node, let refusal): onLinkRefused(node, refusal, now, &effects)
     case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
@@ -74,14 +87,13 @@ public struct Control: Sendable {
   private mutating func onShardsOpened(_ effects: inout [Effect]) {
     if state.hasShards { return }
     state.hasShards = true
-    effects.append(.persist(state))
+    persist(then: .nothing, &effects)
   }
 
   /// Only when nothing is under way any more is the stop a clean one.
   private mutating func onDrained(_ effects: inout [Effect]) {
-    isExiting = true
     state.stoppedCleanly = true
-    effects.append(.persist(state))
+    persist(then: .exit, &effects)
   }
 
   // MARK: Requests
@@ -103,98 +115,39 @@ public struct Control: Sendable {
     return .layout(layout, live(layout).table)
   }
 
-  private mutating func onReserve(
-    _ cluster: ClusterID, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
-  ) {
-    if let failure = refusal(of: cluster, now) {
-      effects.append(.respond(.failed(failure), to: client))
-      return
-    }
-    reservation = (cluster, now.instant.advanced(by: Control.reservationSpan))
-    effects.append(.respond(.reserved(state.cluster == cluster ? state.secret : nil), to: client))
-  }
+  // MARK: What is synced
 
-  private func refusal(of cluster: ClusterID, _ now: Now) -> Failure? {
-    guard cluster != .none else { return Failure(.invalidRequest, detail: "a cluster id is never zero") }
-    if state.cluster != .none, state.cluster != cluster {
-      return Failure(
-        .otherCluster,
-        detail: "node \(member.name) belongs to cluster \(state.cluster); to use it elsewhere, stop it and empty its "
-          + "data directory")
-    }
-    if let mistaken, state.cluster == .none, mistaken.cluster != cluster {
-      return Failure(
-        .otherCluster, detail: "cluster \(mistaken.cluster) expects node \(mistaken.node) at \(member.name)'s address")
-    }
-    if let reservation, reservation.cluster != cluster, reservation.until > now.instant {
-      return Failure(
-        .otherCluster, retryAfterMs: UInt32(clamping: reservation.until.since(now.instant).milliseconds + 1),
-        detail: "another 'kvctl cluster init' holds node \(member.name) for cluster \(reservation.cluster)")
-    }
-    return nil
-  }
-
-  private mutating func onForm(
-    _ layout: Layout, _ secret: ClusterSecret, _ client: ClientRef, _ now: Now, _ effects: inout [Effect]
-  ) {
-    if state.layouts.last == layout, state.secret == secret, forming.isEmpty {
-      effects.append(.respond(.done, to: client))
-      return
-    }
-    if let failure = refusal(of: layout, secret, now) {
-      effects.append(.respond(.failed(failure), to: client))
-      return
-    }
-    forming.append(client)
-    state.layouts = [layout]
-    state.secret = secret
+  mutating func persist(then action: AfterPersist, _ effects: inout [Effect]) {
+    pending.append(action)
     effects.append(.persist(state))
   }
 
-  private func refusal(of layout: Layout, _ secret: ClusterSecret, _ now: Now) -> Failure? {
-    guard secret != .none else { return Failure(.invalidRequest, detail: "a cluster's secret is never zero") }
-    if let failure = refusal(of: layout.cluster, now) { return failure }
-    guard forming.isEmpty || state.layouts.last == layout else {
-      return Failure(.otherCluster, retryAfterMs: 100, detail: "node \(member.name) is accepting another layout")
+  private mutating func onPersisted(_ now: Now, _ effects: inout [Effect]) {
+    guard !pending.isEmpty else { return invariant(false, "a state was persisted that nobody handed over") }
+    switch pending.removeFirst() {
+    case .nothing: break
+    case .formed: onFormed(now, &effects)
+    case .claimed:
+      isClaimSynced = true
+      claimStart(now, &effects)
+    case .judged(let node, let verdict, let nonce):
+      effects.append(.send(.verdict(verdict, onNonce: nonce), to: node))
+    case .overtaken: publish(now, &effects)
+    case .exit: effects.append(.exit)
     }
-    guard state.layouts.isEmpty || (state.layouts.last == layout && state.secret == secret) else {
-      return Failure(
-        .invalidLayout,
-        detail: "node \(member.name) has layout \(state.layouts.last?.version ?? 0) already; it cannot be formed anew")
-    }
-    let isReserved = reservation.map { $0.cluster == layout.cluster && $0.until > now.instant } ?? false
-    guard isReserved || state.cluster == layout.cluster else {
-      return Failure(
-        .invalidLayout,
-        detail: "node \(member.name) is not held for cluster \(layout.cluster); run 'kvctl cluster init' again")
-    }
-    guard layout.version == 1 else { return Failure(.invalidLayout, detail: "the first layout has version 1") }
-    guard layout.member(state.id) == member else {
-      return Failure(
-        .invalidLayout, detail: "the layout does not list node \(member.name) as it is; run 'kvctl cluster init' again")
-    }
-    let faults = LayoutFault.all(in: layout)
-    return faults.isEmpty
-      ? nil : Failure(.invalidLayout, detail: faults.map(\.description).joined(separator: "; "))
   }
 
-  private mutating func onPersisted(_ now: Now, _ effects: inout [Effect]) {
-    if isExiting { effects.append(.exit) }
-    guard !forming.isEmpty, let layout = state.layouts.last else { return }
-    effects.append(
-      .note(.joined(layout.cluster, layoutVersion: layout.version, members: layout.members.count)))
-    mistaken = nil
-    publish(now, &effects)
-    for client in forming { effects.append(.respond(.done, to: client)) }
-    forming = []
+  private mutating func onTimer(_ now: Now, _ effects: inout [Effect]) {
+    claimStart(now, &effects)
   }
 
   private func live(_ layout: Layout) -> ClusterView.LiveLayout {
     placed.first { $0.layout == layout } ?? ClusterView.LiveLayout(layout)
   }
 
-  private mutating func publish(_ now: Now, _ effects: inout [Effect]) {
-    let view = ClusterView(node: state.id, layouts: state.layouts.map(live), secret: state.secret)
+  mutating func publish(_ now: Now, _ effects: inout [Effect]) {
+    let view = ClusterView(
+      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing)
     if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
@@ -213,6 +166,7 @@ public struct Control: Sendable {
     peers[index].since = now.instant
     let name = peers[index].member.name
     effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
+    if isUp { claimStart(now, &effects) }
   }
 
   private mutating func onLinkRefused(
@@ -251,9 +205,19 @@ public struct Control: Sendable {
   func describe(_ now: Now) -> NodeDescription {
     let layout = state.layouts.last
     let condition: NodeDescription.State =
-      if isDraining { .draining } else if layout != nil, forming.isEmpty { .serving } else if mistaken != nil {
+      if isDraining {
+        .draining
+      } else if layout != nil, forming.isEmpty {
+        switch standing {
+        case .confirmed: .serving
+        case .unconfirmed: .unconfirmed
+        case .overtaken: .wentBack
+        }
+      } else if mistaken != nil {
         .stranger
-      } else { .uninitialised }
+      } else {
+        .uninitialised
+      }
     return NodeDescription(
       member: member, state: condition, cluster: mistaken?.cluster ?? state.cluster,
       layoutVersion: layout?.version ?? 0, settings: layout?.settings ?? settings, generation: state.generation,

@@ -20,6 +20,20 @@ public struct NodeState: Equatable, Sendable {
   public var layouts: [Layout]
   /// What the nodes of the cluster share and clients do not know.
   public var secret: ClusterSecret
+  /// Whether any peer may have heard of the current start.
+  public var hasClaimed: Bool
+  /// Nonces of earlier starts that peers may have heard of, latest first.
+  public var ancestors: [UInt64]
+  /// The latest start that this node knows of each peer; ascending by node.
+  public var known: [KnownStart]
+  /// A peer knows of this start of ours, which these data do not descend from: they went back in time.
+  public var overtakenBy: Generation?
+
+  /// A peer's latest start, as this node knows it.
+  public struct KnownStart: Hashable, Sendable {
+    public var node: NodeID
+    public var generation: Generation
+  }
 
   /// A new data directory.
   public init(id: NodeID, shards: Int) {
@@ -31,6 +45,9 @@ public struct NodeState: Equatable, Sendable {
     hasShards = false
     layouts = []
     secret = .none
+    hasClaimed = false
+    ancestors = []
+    known = []
   }
 
   /// The cluster that this node accepted, once and for ever.
@@ -45,13 +62,25 @@ public struct NodeState: Equatable, Sendable {
     next.generation = Generation(number: generation.number + 1, nonce: nonce, predecessor: generation.nonce)
     if !stoppedCleanly && !planted(.epochKept) || epoch == 0 { next.epoch = epoch + 1 }
     next.stoppedCleanly = false
+    // Starts that nobody heard of need not be named: a process that keeps ending before it meets a peer adds none.
+    if hasClaimed { next.ancestors = Array(([generation.nonce] + ancestors).prefix(GenerationClaim.ancestorsMax)) }
+    next.hasClaimed = false
     return next
+  }
+
+  /// The latest start of `node` that this node knows of.
+  public func knownStart(of node: NodeID) -> Generation? { known.first { $0.node == node }?.generation }
+
+  mutating func setKnownStart(_ generation: Generation, of node: NodeID) {
+    known.removeAll { $0.node == node }
+    let place = known.firstIndex { node < $0.node } ?? known.count
+    known.insert(KnownStart(node: node, generation: generation), at: place)
   }
 }
 
 // | size | field |
 // |---|---|
-// | 1 | revision = 1 |
+// | 1 | revision = 2 |
 // | 8 | node id |
 // | 2 | shards |
 // | 4 | epoch |
@@ -59,10 +88,14 @@ public struct NodeState: Equatable, Sendable {
 // | 1, 1 | stopped cleanly; the shards' databases were made |
 // | 16 | the cluster's secret |
 // | 1 | live layouts, then each: length 4, layout |
+// | 1 | this start was claimed before peers |
+// | 1 | earlier starts that were, then each: nonce 8 |
+// | 2 | known starts of peers, then each: node 8, generation 24 |
+// | 1 | overtaken; then, if so, by generation 24 |
 // | 8 | XXH3-64 of all before |
 extension NodeState {
   /// The newest format that this release reads and the one that it writes.
-  public static let revision: UInt8 = 1
+  public static let revision: UInt8 = 2
 
   public var encoded: [UInt8] {
     var bytes: [UInt8] = [NodeState.revision]
@@ -79,6 +112,16 @@ extension NodeState {
       layout.encode(into: &inner)
       bytes.append(blob: inner)
     }
+    bytes.append(bool: hasClaimed)
+    bytes.append(UInt8(ancestors.count))
+    for nonce in ancestors { bytes.append(integer: nonce) }
+    bytes.append(integer: UInt16(known.count))
+    for start in known {
+      bytes.append(integer: start.node.value)
+      start.generation.encode(into: &bytes)
+    }
+    bytes.append(bool: overtakenBy != nil)
+    overtakenBy?.encode(into: &bytes)
     bytes.append(integer: Checksum.of(bytes))
     return bytes
   }
@@ -91,7 +134,7 @@ extension NodeState {
   private init(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) {
     var reader = ByteReader(bytes)
     let revision = try reader.u8()
-    guard revision == NodeState.revision else { throw .unknownRevision(revision) }
+    guard (1...NodeState.revision).contains(revision) else { throw .unknownRevision(revision) }
     id = NodeID(try reader.u64())
     shards = Int(try reader.u16())
     epoch = try reader.u32()
@@ -106,10 +149,22 @@ extension NodeState {
       layouts.append(try Layout(from: &inner))
       try inner.end()
     }
+    (hasClaimed, ancestors, known) = (false, [], [])
+    if revision >= 2 { try decodeStarts(from: &reader) }
     let covered = bytes.count - reader.remaining
     let checksum = try reader.u64()
     try reader.end()
     guard checksum == Checksum.of(UnsafeRawBufferPointer(rebasing: bytes[..<covered])) else { throw .checksumMismatch }
     guard (1...256).contains(shards) else { throw .outOfBounds }
+  }
+
+  private mutating func decodeStarts(from reader: inout ByteReader) throws(DecodeError) {
+    hasClaimed = try reader.bool()
+    for _ in 0..<(try reader.u8()) { ancestors.append(try reader.u64()) }
+    for _ in 0..<(try reader.u16()) {
+      let node = NodeID(try reader.u64())
+      known.append(KnownStart(node: node, generation: try Generation(from: &reader)))
+    }
+    overtakenBy = try reader.bool() ? try Generation(from: &reader) : nil
   }
 }

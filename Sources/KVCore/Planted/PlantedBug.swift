@@ -39,6 +39,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case expiredReturned = "expired-returned"
   /// A late reply to an operation that has ended counts for the one that has its slot now.
   case lateReplyCounted = "late-reply-counted"
+  /// A node whose data went back in time is taken for the one it was.
+  case generationNotChecked = "generation-not-checked"
 }
 
 #if Planted

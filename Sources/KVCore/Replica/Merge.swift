@@ -56,8 +56,8 @@ public enum Merge {
       // None of what lies beside it can have seen it, or it would have been replaced.
       outcome.beside = incoming.beside(in: record)
     } else {
-      // The one version that is here has replaced it; of several, some may not have.
-      outcome.isContested = record.versions.count > 1
+      // What replaced it may have replaced more, which it has not, and which is still elsewhere.
+      outcome.isContested = true
     }
     return .success(outcome)
   }

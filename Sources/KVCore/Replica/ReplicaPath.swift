@@ -35,6 +35,9 @@ extension Shard {
     _ effects: inout [Effect]
   ) {
     if dropsExpired(envelope, now) { return }
+    guard view.standing == .confirmed else {
+      return send(.replicaReadReply(.unreadable), to: peer, envelope, now, &effects)
+    }
     guard replicaReads.count < settings.replicaOperationsMax else {
       counters.overloads += 1
       return
@@ -78,6 +81,7 @@ extension Shard {
     _ write: ReplicaWrite, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
   ) {
     if dropsExpired(envelope, now) { return }
+    if let failure = view.standing.failure { return refuse(failure, peer, envelope, now, &effects) }
     guard replicaWrites.count < settings.replicaOperationsMax else {
       counters.overloads += 1
       return refuse(Failure(.overloaded, retryAfterMs: 50), peer, envelope, now, &effects)

@@ -36,6 +36,10 @@ extension Control {
     case linkRefused(NodeID, Refusal)
     /// A peer of `cluster` dialled this node expecting `node`.
     case mistaken(for: NodeID, of: ClusterID)
+    /// A peer's word.
+    case message(ControlMessage, from: NodeID)
+    /// The time that a `schedule` asked for has come.
+    case timer
     /// What the shell measured, and which linked peers are slow to answer.
     case measured(NodeDescription.Measurements, slow: [NodeID])
     /// The databases of all shards are open, and were made if they had to be.
@@ -51,6 +55,10 @@ extension Control {
     case respond(ClientResponse, to: ClientRef)
     /// Sync this state, then answer with `.persisted`.
     case persist(NodeState)
+    /// To a peer that is linked; lost without a word when it is not.
+    case send(ControlMessage, to: NodeID)
+    /// Answer with `.timer` then.
+    case schedule(at: Instant)
     /// The shards, the links and the handshakes live by this from now on.
     case publish(ClusterView)
     case note(Event)
@@ -67,5 +75,11 @@ extension Control {
     case settingsDiffer(configured: ClusterSettings, layout: ClusterSettings)
     /// This node's data directory is new, and a cluster expects another node here.
     case stranger(expected: NodeID, of: ClusterID)
+    /// A majority of the layout has accepted this start.
+    case confirmed(Generation)
+    /// A peer knows of a start that this one does not descend from.
+    case overtaken(by: Generation, saysPeer: String)
+    /// This node knows of a later start of a peer than the one that claims to be it.
+    case peerOvertaken(NodeID, name: String, claimed: Generation, known: Generation)
   }
 }

@@ -125,7 +125,7 @@ public struct Merged: Equatable, Sendable {
   public var record: EncodedRecord
   /// For a join: what this replica holds and the incoming record does not cover.
   public var beside: Beside?
-  /// For a join: a version that it brings is replaced here already, by one of several. See `ReplicaWriteReply.contested`.
+  /// For a join: a version that it brings is replaced here already. See `ReplicaWriteReply.contested`.
   public var isContested: Bool
   /// For a mint: the version as it was minted.
   public var minted: Version?

@@ -9,6 +9,10 @@ public struct NodeDescription: Hashable, Sendable {
     case stranger = 2
     /// It is finishing what it has and takes nothing new.
     case draining = 3
+    /// It has started, and a majority of the layout has not confirmed yet that its data are the latest of it.
+    case unconfirmed = 4
+    /// Its data went back in time: peers know of a later start. It takes no part.
+    case wentBack = 5
   }
 
   /// A peer as this node sees it.

@@ -146,7 +146,7 @@ public enum ClientResponse: Hashable, Sendable {
     case .reserved: self = .reserved(try reader.bool() ? try ClusterSecret(from: &reader) : nil)
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
-      .forwarded, .forwardedReply, .requestCheck, .requestCheckReply:
+      .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

@@ -141,4 +141,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case forwardedReply = 0x45
   case requestCheck = 0x46
   case requestCheckReply = 0x47
+
+  // Peers, about themselves.
+  case claim = 0x50
+  case verdict = 0x51
 }

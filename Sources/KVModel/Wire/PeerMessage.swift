@@ -95,8 +95,8 @@ public struct ReplicaWrite: Hashable, Sendable {
 public enum ReplicaWriteReply: Hashable, Sendable {
   /// `beside`: what the owner holds and the write does not cover, nil when it covers all.
   case stored(beside: Beside?)
-  /// Stored, but what was written has been replaced at this owner already, and several versions are there: which of them
-  /// came before the write, and which have replaced it, the owner cannot tell.
+  /// Stored, but what was written has been replaced at this owner already: what the owner held before the write, and
+  /// has gone with it, the owner cannot tell.
   case contested
   case refused(Failure)
 }
@@ -176,7 +176,7 @@ extension PeerMessage {
     case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
-      .reserved:
+      .reserved, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

@@ -99,6 +99,9 @@ final class ControlHost: @unchecked Sendable {
     switch effect {
     case .respond(let response, to: let client): respond(response, to: client)
     case .persist(let state): persist(state)
+    case .send(let message, to: let peer): node.hosts[0].send(message, to: peer)
+    case .schedule(at: let at):
+      if let timers { loop.schedule(at: at.nanoseconds, ControlHost.wakeToken, for: timers) }
     case .publish(let view):
       self.view = view
       node.adopt(view)
@@ -129,6 +132,10 @@ final class ControlHost: @unchecked Sendable {
     loop.execute { [self] in step(.linkChanged(peer, isUp: isUp)) }
   }
 
+  func onMessage(_ message: ControlMessage, from peer: NodeID) {
+    loop.execute { [self] in step(.message(message, from: peer)) }
+  }
+
   func onLinkRefused(_ peer: NodeID, _ refusal: Refusal) {
     loop.execute { [self] in step(.linkRefused(peer, refusal)) }
   }
@@ -139,9 +146,12 @@ final class ControlHost: @unchecked Sendable {
 
   // MARK: Measurements
 
+  private static let measureToken: UInt64 = 0
+  private static let wakeToken: UInt64 = 1
+
   private func scheduleMeasurement() {
     guard let timers else { return }
-    loop.schedule(at: loop.now + 1_000_000_000, 0, for: timers)
+    loop.schedule(at: loop.now + 1_000_000_000, ControlHost.measureToken, for: timers)
   }
 
   private func measure() {
@@ -185,12 +195,27 @@ final class ControlHost: @unchecked Sendable {
         stop this node and restore the old data directory, or wait for the release that can replace a node
         """,
         metadata: ["expected": "\(expected)", "cluster": "\(cluster)"])
+    case .confirmed(let generation):
+      logger.info("this start is confirmed by a majority", metadata: ["generation": "\(generation.number)"])
+    case .overtaken(by: let known, saysPeer: let name):
+      logger.error(
+        """
+        this node's data went back in time: a peer knows of a later start of it; an old copy of the data directory was \
+        restored, or another process runs with a copy of it; this node takes no part; stop it and put the latest data \
+        directory back
+        """,
+        metadata: ["peer": "\(name)", "known": "\(known.number)"])
+    case .peerOvertaken(let id, let name, claimed: let claimed, known: let known):
+      logger.error(
+        "a peer's data went back in time, or there are two of it; it takes no part",
+        metadata: ["peer": "\(name)", "id": "\(id)", "claimed": "\(claimed.number)", "known": "\(known.number)"])
     }
   }
 }
 
 extension ControlHost: TimerHandler {
   func onTimer(_ token: UInt64) {
+    guard token == ControlHost.measureToken else { return step(.timer) }
     measure()
     scheduleMeasurement()
   }

@@ -143,7 +143,10 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private func onMessage(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
     guard let peer else { return }
     let message: PeerMessage
-    do { message = try PeerMessage(header.type, body) } catch {
+    do {
+      if let word = try ControlMessage(header.type, body) { return host.node.control.onMessage(word, from: peer) }
+      message = try PeerMessage(header.type, body)
+    } catch {
       host.counters.malformedFrames += 1
       return refuse(Refusal(.malformedFrame, "malformed \(header.type): \(error)"))
     }
@@ -168,6 +171,12 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       header.deadlineMs = peerClock.reading(of: envelope.deadline.milliseconds)
     }
     if let key = message.key, let partition = host.shard.view.partition(of: key) { header.partition = partition }
+    send(header) { message.encode(into: &$0) }
+  }
+
+  func send(_ message: ControlMessage) {
+    guard phase == .up else { return }
+    let header = FrameHeader(type: message.frameType, requestID: 0, layoutVersion: host.shard.view.layoutVersion)
     send(header) { message.encode(into: &$0) }
   }
 

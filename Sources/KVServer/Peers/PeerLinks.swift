@@ -177,6 +177,11 @@ final class PeerLinks {
     (peer.links.first { $0.index == UInt16(index) } ?? peer.links.first)?.send(message, envelope)
   }
 
+  /// From `Control` to `Control`.
+  func send(_ message: ControlMessage, to node: NodeID) {
+    peers.first { $0.member.id == node }?.links.first?.send(message)
+  }
+
   private func hangUp(_ peer: Peer) {
     for link in peer.links { link.close() }
     peer.dialling?.close()

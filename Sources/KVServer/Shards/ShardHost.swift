@@ -316,6 +316,11 @@ final class ShardHost: @unchecked Sendable {
     if index == 0 { node.control.onLinkChanged(peer, isUp: isUp) }
   }
 
+  /// A word of `Control`'s. Any thread calls this.
+  func send(_ message: ControlMessage, to peer: NodeID) {
+    loop.execute { [self] in links.send(message, to: peer) }
+  }
+
   func onLinkRefused(_ peer: NodeID, _ refusal: Refusal) { node.control.onLinkRefused(peer, refusal) }
 
   func hello(to peer: NodeID) -> Hello {

@@ -127,6 +127,9 @@ public final class SimulatedDisk: ShardStorage {
     return SimulatedDisk(memory.crash(keeping: kept), faults, prng.fork())
   }
 
+  /// A copy of what is synced.
+  public func image() -> SimulatedDisk { SimulatedDisk(memory.crash(), faults, prng.fork()) }
+
   /// Forgets the request ids of minutes that are over, as a store does by itself once a minute.
   public func forgetRequests(at wall: WallTime) { memory.forgetRequests(at: wall) }
 

@@ -124,7 +124,7 @@ extension Simulation {
 
   /// In the end clients know which nodes are there.
   private func isReachable(_ node: Int) -> Bool {
-    phase == .faulty || (nodes[node].condition == .running && !nodes[node].isStranger)
+    phase == .faulty || (nodes[node].condition == .running && !nodes[node].takesNoPart)
   }
 
   /// Sends the attempt's request in a frame of its own.

@@ -28,16 +28,18 @@ extension Simulation {
     case .diskFull: node.isDiskFull = true
     case .bitFlip: flip(node, fault.detail)
     case .wipe: wipe(node, for: fault.lasts)
+    case .goBack: takeImage(of: node, index, for: fault.lasts)
     }
     queue.push(.faultEnds(index), at: time + fault.lasts)
   }
 
-  func end(_ fault: Fault) {
+  func end(_ fault: Fault, _ index: Int) {
     guard phase == .faulty else { return }
     trace.line(time) { "fault ends: \(fault.line)" }
     let node = nodes[fault.node]
     switch fault.kind {
     case .crash, .blackout, .restart, .syncFails, .bitFlip, .wipe: break
+    case .goBack: restoreImage(of: node, index)
     case .pause: resume(node)
     case .cut, .cutOneWay, .isolate, .halves: for (from, to) in ways(of: fault) { mend(from, to) }
     case .clog: release(from: fault.node, to: fault.peer)
@@ -71,7 +73,7 @@ extension Simulation {
       }
       return ways
     case .crash, .blackout, .restart, .pause, .clog, .clockStep, .clockDayBack, .clockHourAhead, .slowDisk, .syncFails,
-      .diskFull, .bitFlip, .wipe:
+      .diskFull, .bitFlip, .wipe, .goBack:
       return []
     }
   }
@@ -92,14 +94,39 @@ extension Simulation {
   }
 
   private func flip(_ node: SimulatedNode, _ detail: UInt64) {
-    guard !node.isStranger else { return }
+    guard !node.takesNoPart else { return }
     let key = keys[Int(detail % UInt64(keys.count))]
     for disk in node.disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
   }
 
+  /// Copies a node's disks, and starts it again, so that its peers hear of a later start.
+  private func takeImage(of node: SimulatedNode, _ fault: Int, for span: UInt64) {
+    guard node.condition == .running, !node.takesNoPart else { return }
+    node.images[fault] = (node.state, node.disks.map { $0.image() })
+    crash(node, keepsTail: true)
+    queue.push(.start(node: node.index), at: time + span / 8)
+  }
+
+  /// Puts the copy back, once every other member has heard of a later start: with fewer, whoever has heard of it could
+  /// be out of reach, and nobody could tell.
+  private func restoreImage(of node: SimulatedNode, _ fault: Int) {
+    guard let image = node.images.removeValue(forKey: fault), !node.takesNoPart else { return }
+    let others = nodes.filter { $0.index != node.index && !$0.takesNoPart }
+    let haveHeard = others.allSatisfy { other in
+      other.state.knownStart(of: node.id).map { $0.number > image.state.generation.number } ?? false
+    }
+    guard haveHeard else { return }
+    if node.isUp { crash(node, keepsTail: false) }
+    trace.line(time) { "\(node.name) goes back to generation \(image.state.generation.number)" }
+    node.state = image.state
+    node.disks = image.disks
+    node.hasGoneBack = true
+    queue.push(.start(node: node.index), at: time + 1_000_000)
+  }
+
   /// The node's disks are lost while it is down; what starts again is a node that nobody knows.
   private func wipe(_ node: SimulatedNode, for span: UInt64) {
-    guard !node.isStranger else { return }
+    guard !node.takesNoPart else { return }
     if node.isUp { crash(node, keepsTail: false) }
     let geometry = ShardGeometry(of: layout)
     node.id = NodeID(nodeDraws.next() | 1)

@@ -23,7 +23,7 @@ extension Simulation {
     for a in nodes.indices { for b in nodes.indices where a < b { planConnect(a, b, soon: true) } }
     for client in clients.indices { clients[client].isResting = true }
     if !runEvents(for: Simulation.settlingSpan, until: { self.isConnected(core) }), violations.isEmpty {
-      fail(Violation(.liveness, "the core's links are not up though the faults have ended"))
+      fail(Violation(.liveness, "the core is not connected and confirmed though the faults have ended"))
     }
     finishWorkload()
     endRequests()
@@ -35,7 +35,10 @@ extension Simulation {
   }
 
   private func isConnected(_ core: [Int]) -> Bool {
-    core.allSatisfy { a in nodes[a].isUp && core.allSatisfy { $0 == a || isConnected(nodes[a], to: $0) } }
+    core.allSatisfy { a in
+      nodes[a].isUp && nodes[a].shards[0].view.standing == .confirmed
+        && core.allSatisfy { $0 == a || isConnected(nodes[a], to: $0) }
+    }
   }
 
   private func isConnected(_ node: SimulatedNode, to peer: Int) -> Bool {
@@ -45,12 +48,13 @@ extension Simulation {
 
   /// All members, but for as many as every key can do without: strangers, and others by chance.
   private func drawCore() -> [Int] {
-    var core = nodes.indices.filter { !nodes[$0].isStranger }
+    var core = nodes.indices.filter { !nodes[$0].takesNoPart }
     let spare = options.copies - max(options.readQuorum, options.writeQuorum)
     // A damaged copy counts as away for its key; who may hold one stays in, but leaves no room for others.
     var missing = nodes.count - core.count
+    let majority = nodes.count / 2 + 1
     if hasDamage || nodeDraws.chance(1, of: 2) { return core }
-    while missing < spare, core.count > 1, nodeDraws.chance(1, of: 2) {
+    while missing < spare, core.count > majority, nodeDraws.chance(1, of: 2) {
       core.remove(at: nodeDraws.index(core.count))
       missing += 1
     }
@@ -153,7 +157,7 @@ extension Simulation {
             Violation(
               .convergence,
               "\(first.node) and \(node) differ in \(key), which was read from all owners: "
-                + "\(brief(first.record)) and \(brief(entry.record))"))
+                + "\(first.record.brief) and \(entry.record.brief)"))
         }
         copies[entry.key] = (node, entry.record)
       }
@@ -163,13 +167,6 @@ extension Simulation {
 
   private var allDisks: [(node: String, disk: SimulatedDisk)] {
     nodes.flatMap { node in node.disks.map { (node.name, $0) } }
-  }
-
-  private func brief(_ record: EncodedRecord) -> String {
-    guard let record = try? record.decoded() else { return "damaged" }
-    let versions = record.versions.map { "\($0.dot)\($0.content == .tombstone ? " deleted" : "")" }
-    let context = record.context.entries.map { "\($0.actor):\($0.counter >> 8)/\($0.counter & 0xff)" }
-    return "[\(versions.joined(separator: ", "))] of {\(context.joined(separator: " "))}"
   }
 
   /// Merkle leaves follow from the records alone, so equal data have equal leaves.

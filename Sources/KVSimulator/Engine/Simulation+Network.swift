@@ -119,7 +119,7 @@ extension Simulation {
   func send(
     _ message: PeerMessage, _ envelope: Shard.Envelope, from node: SimulatedNode, _ shard: Int, to peer: NodeID
   ) {
-    guard let target = nodes.firstIndex(where: { $0.id == peer }), node.links[target].isUp else { return }
+    guard let target = linked(node, peer) else { return }
     let view = node.shards[shard].view
     var header = FrameHeader(
       type: message.frameType, requestID: envelope.operation, layoutVersion: view.layoutVersion)
@@ -129,8 +129,28 @@ extension Simulation {
     if let key = message.key, let partition = view.partition(of: key) { header.partition = partition }
     var bytes: [UInt8] = []
     header.appendFrame(to: &bytes) { message.encode(into: &$0) }
-    trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)" }
+    trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)\(of(envelope.operation))" }
     if case .replicaWriteReply(.stored) = message { noteStored(node, target, envelope.operation) }
+    transmit(bytes, from: node, shard, to: target)
+  }
+
+  /// The operation that a message belongs to, so that question and reply find each other in the trace.
+  private func of(_ operation: UInt64) -> String { " [\(String(operation & 0xffff_ffff, radix: 36))]" }
+
+  /// A word of `Control`'s.
+  func send(_ message: ControlMessage, from node: SimulatedNode, to peer: NodeID) {
+    guard let target = linked(node, peer) else { return }
+    var bytes: [UInt8] = []
+    FrameHeader(type: message.frameType, requestID: 0).appendFrame(to: &bytes) { message.encode(into: &$0) }
+    trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)" }
+    transmit(bytes, from: node, 0, to: target)
+  }
+
+  private func linked(_ node: SimulatedNode, _ peer: NodeID) -> Int? {
+    nodes.firstIndex { $0.id == peer }.flatMap { node.links[$0].isUp ? $0 : nil }
+  }
+
+  private func transmit(_ bytes: [UInt8], from node: SimulatedNode, _ shard: Int, to target: Int) {
     let frame = PeerFrame(
       from: node.index, to: target, incarnation: node.links[target].peerIncarnation,
       connection: node.links[target].connection, shard: shard, bytes: bytes)
@@ -179,9 +199,16 @@ extension Simulation {
     if network[frame.from, frame.to].cuts > 0 { return }
     greet(node, before: frame)
     frame.bytes.withUnsafeBytes { bytes in
-      guard case .frame(let header, let body, _) = FrameScan.next(in: bytes, bodyBytesMax: Limits.recordBytesMax),
-        let message = try? PeerMessage(header.type, body)
-      else { return fail(Violation(.bounded, "a frame that \(nodes[frame.from].name) sent cannot be decoded")) }
+      guard case .frame(let header, let body, _) = FrameScan.next(in: bytes, bodyBytesMax: Limits.recordBytesMax) else {
+        return fail(Violation(.bounded, "what \(nodes[frame.from].name) sent is no frame"))
+      }
+      if let word = (try? ControlMessage(header.type, body)) ?? nil {
+        trace.mix(time, header.checksum)
+        return stepControl(node, .message(word, from: nodes[frame.from].id))
+      }
+      guard let message = try? PeerMessage(header.type, body) else {
+        return fail(Violation(.bounded, "a frame that \(nodes[frame.from].name) sent cannot be decoded"))
+      }
       trace.mix(time, header.checksum)
       receive(message, header, from: frame, at: node)
     }
@@ -241,21 +268,37 @@ extension Simulation {
   }
 }
 
+extension ControlMessage {
+  /// For the trace.
+  var brief: String {
+    switch self {
+    case .claim(let claim): "claims generation \(claim.generation.number)\(claim.isConfirmed ? ", confirmed" : "")"
+    case .verdict(.accepted, _): "accepts it"
+    case .verdict(.refused(let known), _): "knows generation \(known.number)"
+    case .verdict(.cannotTell, _): "cannot tell"
+    }
+  }
+}
+
 extension PeerMessage {
   /// For the trace.
   var brief: String {
     switch self {
-    case .replicaRead: "read"
+    case .replicaRead(let key, _): "read \(key.text)"
     case .replicaReadReply(.record(let record)): "has \(record.bytes.count) bytes"
     case .replicaReadReply(.digest): "has a digest"
     case .replicaReadReply(.unreadable): "cannot read"
-    case .replicaWrite(let write): write.purpose == .repair ? "repair" : "write"
+    case .replicaWrite(let write):
+      switch write.purpose {
+      case .write(let minted): "write \(write.key.text) \(minted)"
+      case .repair: "repair \(write.key.text)"
+      }
     case .replicaWriteReply(.stored(let beside)): beside == nil ? "stored" : "stored beside others"
     case .replicaWriteReply(.contested): "contested"
     case .replicaWriteReply(.refused(let failure)): "refused: \(failure.code)"
     case .forwarded(let request): "forwards \(request.frameType)"
     case .forwardedReply(let response): "answers \(response.frameType)"
-    case .requestCheck: "is it known"
+    case .requestCheck(_, let key): "is it known of \(key.text)"
     case .requestCheckReply(let reply): "\(reply)"
     case .ping: "ping"
     case .pong: "pong"

@@ -77,6 +77,12 @@ extension Simulation {
         node.state = state
         queue.push(.persisted(node: node.index, incarnation: node.incarnation), at: time + options.disks.sync)
       case .publish(let view): publish(view, to: node)
+      case .send(let message, to: let peer): send(message, from: node, to: peer)
+      case .schedule(at: let at):
+        let due = node.clock.time(of: at)
+        if due != .max {
+          queue.push(.controlTimer(node: node.index, incarnation: node.incarnation), at: max(due, time + 1))
+        }
       case .respond, .note, .exit: break
       }
     }
@@ -283,22 +289,38 @@ extension StorageOperation {
   /// For the trace.
   var brief: String {
     switch self {
-    case .read: "read"
-    case .merge(_, .join): "join"
-    case .merge(_, .mint(let mint)): "mint \(mint.dot)"
+    case .read(let key): "read \(key.text)"
+    case .merge(let key, .join): "join \(key.text)"
+    case .merge(let key, .mint(let mint)): "mint \(key.text) \(mint.dot)"
     case .extendLease(let lease): "lease up to \(lease.sequence)"
     case .findRequest(let request, _): "find \(request)"
     }
   }
 }
 
+extension EncodedRecord {
+  /// For the trace: its versions, and the context behind them.
+  var brief: String {
+    guard let record = try? decoded() else { return "damaged" }
+    let versions = record.versions.map { "\($0.dot)\($0.content == .tombstone ? " deleted" : "")" }
+    let context = record.context.entries.map { "\($0.actor):\($0.counter >> 8)/\($0.counter & 0xff)" }
+    return "[\(versions.joined(separator: ", "))] of {\(context.joined(separator: " "))}"
+  }
+}
+
+extension Key {
+  /// For the trace: simulated keys are text.
+  var text: String { String(decoding: partitionKey, as: UTF8.self) }
+}
+
 extension StorageResult {
   /// For the trace.
   var brief: String {
     switch self {
-    case .record(let record): "\(record.bytes.count) bytes"
+    case .record(let record): record.brief
     case .unreadable: "unreadable"
-    case .merged(let merged): "merged\(merged.minted.map { ", minted \($0.dot) at \($0.stamp)" } ?? "")"
+    case .merged(let merged):
+      "merged into \(merged.record.brief)\(merged.minted.map { ", minted \($0.dot) at \($0.stamp)" } ?? "")"
     case .synced: "synced"
     case .refused(let failure): "refused: \(failure.code)"
     case .leased: "leased"

@@ -25,6 +25,7 @@ public final class Simulation {
     case syncEnds(node: Int, incarnation: UInt32, shard: Int)
     case readsEnd(node: Int, incarnation: UInt32, shard: Int)
     case persisted(node: Int, incarnation: UInt32)
+    case controlTimer(node: Int, incarnation: UInt32)
     case connect(Int, Int)
     case linkNotice(node: Int, incarnation: UInt32, LinkNotice)
     case detect(Int, Int, connection: UInt32)
@@ -186,13 +187,15 @@ public final class Simulation {
       if let node = running(node, incarnation, event) { onReadsEnd(node, shard) }
     case .persisted(let node, let incarnation):
       if let node = running(node, incarnation, event) { stepControl(node, .persisted) }
+    case .controlTimer(let node, let incarnation):
+      if let node = running(node, incarnation, event) { stepControl(node, .timer) }
     case .connect(let a, let b): onConnect(a, b)
     case .linkNotice(let node, let incarnation, let notice):
       if let node = running(node, incarnation, event) { onLinkNotice(node, notice) }
     case .detect(let a, let b, let connection): onDetect(a, b, connection: connection)
     case .start(let node): start(nodes[node])
     case .fault(let index): begin(faults[index], index)
-    case .faultEnds(let index): end(faults[index])
+    case .faultEnds(let index): end(faults[index], index)
     case .release(let from, let to): release(from: from, to: to)
     }
   }
@@ -218,7 +221,7 @@ public final class Simulation {
 
   /// For people who look into a failure.
   private func describe(_ node: SimulatedNode) -> String {
-    var text = "\(node.name) \(node.condition)\(node.isStranger ? ", a stranger" : ""), links"
+    var text = "\(node.name) \(node.condition)\(node.takesNoPart ? ", no part" : ""), links"
     for (peer, link) in node.links.enumerated() where link.isUp { text += " \(nodes[peer].name)" }
     for (index, shard) in node.shards.enumerated() {
       let disk = node.disks[index]

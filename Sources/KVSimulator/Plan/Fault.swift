@@ -32,6 +32,9 @@ public struct Fault: Equatable, Sendable {
     case bitFlip = "bit-flip"
     /// A node's disks are lost while it is down: it comes back as a stranger.
     case wipe
+    /// A node runs on an old image of its disks: taken when the fault begins, put back when it ends. It takes no part
+    /// from then on.
+    case goBack = "go-back"
   }
 
   public var kind: Kind
@@ -51,7 +54,9 @@ public struct Fault: Equatable, Sendable {
     var faults: [Fault] = []
     var at: UInt64 = 0
     // As many nodes as may lose data for good while every key can still be read and written.
-    let expendable = options.copies - max(options.writeQuorum, options.readQuorum)
+    let spare = options.copies - max(options.writeQuorum, options.readQuorum)
+    // And a majority of the members must be there to confirm each other's starts.
+    let expendable = min(spare, (options.nodes - 1) / 2)
     let victims = (0..<expendable).map { _ in prng.index(options.nodes) }
     while true {
       at += Exponential.draw(mean: options.faultInterval, &prng)
@@ -62,7 +67,7 @@ public struct Fault: Equatable, Sendable {
         peer: prng.index(options.nodes - 1), detail: prng.next())
       if fault.peer >= fault.node { fault.peer += 1 }
       switch fault.kind {
-      case .wipe, .bitFlip:
+      case .wipe, .bitFlip, .goBack:
         if victims.isEmpty { continue }
         fault.node = victims[prng.index(victims.count)]
         // Wiping is for good, and one damaged copy after the other takes the node away: not at every turn.
