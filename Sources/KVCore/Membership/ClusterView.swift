@@ -36,7 +36,8 @@ public struct ClusterView: Equatable, Sendable {
       case .unconfirmed:
         Failure(
           .unavailable, retryAfterMs: 100,
-          detail: "this node has started, and a majority of the cluster has yet to confirm that its data are the latest")
+          detail: "this node has started, and a majority of the cluster has yet to confirm that its data are the latest"
+        )
       case .overtaken:
         Failure(.notMember, detail: "this node's data went back in time: peers know of a later start of it")
       }

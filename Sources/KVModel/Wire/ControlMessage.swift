@@ -36,8 +36,8 @@ extension ControlMessage {
     }
   }
 
-  /// Decodes the body of a frame of type `type`; nil for a type that is not about nodes.
-  public init?(_ type: FrameType, _ body: UnsafeRawBufferPointer) throws(DecodeError) {
+  /// Decodes the body of a frame of type `type`; throws `unknownTag` for a type that is not about nodes.
+  public init(_ type: FrameType, _ body: UnsafeRawBufferPointer) throws(DecodeError) {
     var reader = ByteReader(body)
     switch type {
     case .claim: self = .claim(try GenerationClaim(from: &reader))
@@ -48,7 +48,7 @@ extension ControlMessage {
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
       .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply:
-      return nil
+      throw .unknownTag(type.rawValue)
     }
     try reader.end()
   }

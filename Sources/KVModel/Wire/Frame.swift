@@ -145,4 +145,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   // Peers, about themselves.
   case claim = 0x50
   case verdict = 0x51
+
+  /// Carries a `ControlMessage`.
+  public var isAboutNodes: Bool { self == .claim || self == .verdict }
 }

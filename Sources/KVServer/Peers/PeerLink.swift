@@ -144,7 +144,9 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     guard let peer else { return }
     let message: PeerMessage
     do {
-      if let word = try ControlMessage(header.type, body) { return host.node.control.onMessage(word, from: peer) }
+      if header.type.isAboutNodes {
+        return host.node.control.onMessage(try ControlMessage(header.type, body), from: peer)
+      }
       message = try PeerMessage(header.type, body)
     } catch {
       host.counters.malformedFrames += 1

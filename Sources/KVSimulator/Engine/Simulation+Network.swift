@@ -202,7 +202,7 @@ extension Simulation {
       guard case .frame(let header, let body, _) = FrameScan.next(in: bytes, bodyBytesMax: Limits.recordBytesMax) else {
         return fail(Violation(.bounded, "what \(nodes[frame.from].name) sent is no frame"))
       }
-      if let word = (try? ControlMessage(header.type, body)) ?? nil {
+      if let word = try? ControlMessage(header.type, body) {
         trace.mix(time, header.checksum)
         return stepControl(node, .message(word, from: nodes[frame.from].id))
       }

@@ -19,6 +19,10 @@ struct NodeStateTests {
 
   @Test func `a state comes back as it was written, and every damaged byte is noticed`() throws {
     var state = NodeState(id: NodeID(3), shards: 2).started(nonce: 1)
+    state.hasClaimed = true
+    state.ancestors = [4, 5]
+    state.setKnownStart(Generation(number: 6, nonce: 7, predecessor: 8), of: NodeID(9))
+    state.overtakenBy = Generation(number: 10, nonce: 11, predecessor: 12)
     state.layouts = [ControlTests.layout()]
     state.secret = ControlTests.secret
     let bytes = state.encoded

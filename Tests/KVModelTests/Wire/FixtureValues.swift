@@ -96,6 +96,8 @@ enum FixtureValues {
           now: Now(instant: Instant(nanoseconds: 5_000_000), wall: WallTime(milliseconds: 6)), agent: "kvnode 0.1.0"))
     case .refused: .refusal(Refusal(.otherNode, "its data directory was replaced"))
     case .goAway, .cancel: .nothing
+    case .claim: .control(.claim(GenerationClaim(generation: generation, ancestors: [1, 2], isConfirmed: true)))
+    case .verdict: .control(.verdict(.refused(known: generation), onNonce: 3))
     case .ping: .peer(.ping(clockMs: 7))
     case .pong: .peer(.pong(clockMs: 8))
     case .get: .request(.get(try key(), .quorum))

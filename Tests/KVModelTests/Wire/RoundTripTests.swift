@@ -36,8 +36,11 @@ import Testing
     do { _ = try [UInt8]().decode { (body) throws(DecodeError) in try PeerMessage(type, body) } } catch {
       owners -= error == unowned ? 1 : 0
     }
+    do { _ = try [UInt8]().decode { (body) throws(DecodeError) in try ControlMessage(type, body) } } catch {
+      owners -= error == unowned ? 1 : 0
+    }
     let isOfConnection = [.hello, .welcome, .refused, .goAway, .cancel].contains(type)
-    #expect(3 + owners == (isOfConnection ? 0 : 1))
+    #expect(4 + owners == (isOfConnection ? 0 : 1))
   }
 
   @Test func `a frame is read back and vouched for, and any flipped bit of it is noticed`() throws {

@@ -8,6 +8,7 @@ enum Body: Equatable {
   case request(ClientRequest)
   case response(ClientResponse)
   case peer(PeerMessage)
+  case control(ControlMessage)
   /// GOAWAY and CANCEL say all in their header.
   case nothing
 
@@ -19,6 +20,7 @@ enum Body: Equatable {
     case .request(let request): request.encode(into: &bytes)
     case .response(let response): response.encode(into: &bytes)
     case .peer(let message): message.encode(into: &bytes)
+    case .control(let message): message.encode(into: &bytes)
     case .nothing: break
     }
   }
@@ -45,6 +47,8 @@ enum Body: Equatable {
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
+    case .claim, .verdict:
+      self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
     }
   }
 
@@ -54,6 +58,7 @@ enum Body: Equatable {
     case .request(let request): request.frameType
     case .response(let response): response.frameType
     case .peer(let message): message.frameType
+    case .control(let message): message.frameType
     case .hello, .welcome, .refusal, .nothing: nil
     }
   }
@@ -67,6 +72,13 @@ extension PRNG {
     case .welcome: .welcome(welcome())
     case .refused: .refusal(refusal())
     case .goAway, .cancel: .nothing
+    case .claim:
+      .control(
+        .claim(
+          GenerationClaim(
+            generation: generation(), ancestors: list(0...64) { $0.next() }, isConfirmed: chance(1, of: 2))))
+    case .verdict:
+      .control(.verdict(pick([.accepted, .refused(known: generation()), .cannotTell]), onNonce: number()))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))

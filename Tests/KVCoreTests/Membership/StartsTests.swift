@@ -1,0 +1,114 @@
+import KVModel
+import Testing
+
+@testable import KVCore
+
+/// Whether a node that starts is the successor of the one that its peers knew.
+struct StartsTests {
+  private static func start(_ number: UInt64, nonce: UInt64? = nil) -> Generation {
+    Generation(number: number, nonce: nonce ?? 100 + number, predecessor: 100 + number - 1)
+  }
+
+  private static func claim(
+    _ number: UInt64, nonce: UInt64? = nil, after ancestors: [UInt64], isConfirmed: Bool = false
+  )
+    -> GenerationClaim
+  {
+    GenerationClaim(
+      generation: start(number, nonce: nonce), ancestors: ancestors.map { 100 + $0 }, isConfirmed: isConfirmed)
+  }
+
+  @Test func `hazard 13: an old image or a second copy is told from a successor`() {
+    let known = Self.start(7)
+    func verdict(_ claim: GenerationClaim) -> GenerationVerdict { Starts.judge(claim, known: known) }
+    #expect(Starts.judge(Self.claim(1, after: []), known: nil) == .accepted)
+    #expect(verdict(Self.claim(7, after: [6, 5])) == .accepted)
+    #expect(verdict(Self.claim(8, after: [7, 6])) == .accepted)
+    #expect(verdict(Self.claim(12, after: [11, 10, 9, 8, 7])) == .accepted, "starts that this peer slept through")
+    #expect(verdict(Self.claim(6, after: [5])) == .refused(known: known), "an old image")
+    #expect(verdict(Self.claim(7, nonce: 999, after: [6])) == .refused(known: known), "a copy of the disk")
+    #expect(verdict(Self.claim(9, nonce: 999, after: [6, 5])) == .refused(known: known), "an old image, started often")
+    let many = (20..<(20 + UInt64(GenerationClaim.ancestorsMax))).reversed()
+    #expect(verdict(Self.claim(200, after: Array(many))) == .cannotTell)
+    #expect(verdict(Self.claim(200, after: Array(many), isConfirmed: true)) == .accepted)
+  }
+
+  @Test func `only starts that a peer may have heard of are named to the next one`() {
+    var state = NodeState(id: NodeID(1), shards: 1).started(nonce: 1)
+    for nonce in 2...9 as ClosedRange<UInt64> { state = state.started(nonce: nonce) }
+    #expect(state.ancestors.isEmpty && state.generation.number == 9)
+    state.hasClaimed = true
+    state = state.started(nonce: 10)
+    #expect(state.ancestors == [9] && !state.hasClaimed)
+  }
+
+  /// Node 1 of three, started again after it had been a member, and linked to node 2.
+  private static func restarted() -> ControlTests.Node {
+    var formed = ControlTests.Node()
+    formed.form()
+    return ControlTests.Node(state: formed.control.state)
+  }
+
+  @Test func `a node takes part when a majority has accepted its start, which it syncs before it says so`() {
+    var node = Self.restarted()
+    #expect(node.control.standing == .unconfirmed)
+    #expect(node.control.describe(node.now).state == .unconfirmed)
+    let first = node.step(.linkChanged(NodeID(2), isUp: true))
+    #expect(first.contains(.persist(node.control.state)) && node.control.state.hasClaimed)
+    #expect(!first.contains { if case .send = $0 { true } else { false } })
+    let claim = ControlMessage.claim(
+      GenerationClaim(
+        generation: node.control.state.generation, ancestors: node.control.state.ancestors, isConfirmed: false))
+    #expect(node.step(.persisted).contains(.send(claim, to: NodeID(2))))
+    let nonce = node.control.state.generation.nonce
+    _ = node.step(.message(.verdict(.accepted, onNonce: nonce &+ 1), from: NodeID(2)))
+    #expect(node.control.standing == .unconfirmed, "a verdict on another start")
+    _ = node.step(.message(.verdict(.accepted, onNonce: nonce), from: NodeID(77)))
+    #expect(node.control.standing == .unconfirmed, "a verdict of a stranger")
+    let effects = node.step(.message(.verdict(.accepted, onNonce: nonce), from: NodeID(2)))
+    #expect(effects.contains { if case .publish(let view) = $0 { view.standing == .confirmed } else { false } })
+    #expect(node.control.describe(node.now).state == .serving)
+  }
+
+  @Test func `a claim is said again while it is not answered`() {
+    var node = Self.restarted()
+    _ = node.step(.linkChanged(NodeID(2), isUp: true))
+    let effects = node.step(.persisted)
+    guard case .schedule(at: let at)? = effects.last else {
+      Issue.record("nothing is scheduled")
+      return
+    }
+    node.now.instant = at
+    #expect(node.step(.timer).contains { if case .send(.claim, to: NodeID(2)) = $0 { true } else { false } })
+  }
+
+  @Test func `a verdict is said when what it says is synced`() {
+    var node = Self.restarted()
+    _ = node.step(.linkChanged(NodeID(2), isUp: true))
+    _ = node.step(.persisted)
+    let claim = Self.claim(3, after: [2])
+    let before = node.step(.message(.claim(claim), from: NodeID(2)))
+    #expect(before == [.persist(node.control.state)])
+    #expect(node.step(.message(.claim(claim), from: NodeID(2))).isEmpty, "it is being synced")
+    let verdict = ControlMessage.verdict(.accepted, onNonce: claim.generation.nonce)
+    #expect(node.step(.persisted) == [.send(verdict, to: NodeID(2))])
+    #expect(node.step(.message(.claim(claim), from: NodeID(2))) == [.send(verdict, to: NodeID(2))])
+  }
+
+  @Test func `who is overtaken takes no part, now and after the next start, and says nothing of others`() {
+    var node = Self.restarted()
+    _ = node.step(.linkChanged(NodeID(2), isUp: true))
+    _ = node.step(.persisted)
+    let known = Self.start(40)
+    let refusal = ControlMessage.verdict(.refused(known: known), onNonce: node.control.state.generation.nonce)
+    _ = node.step(.message(refusal, from: NodeID(2)))
+    let effects = node.step(.persisted)
+    #expect(effects.contains { if case .publish(let view) = $0 { view.standing == .overtaken } else { false } })
+    var again = ControlTests.Node(state: node.control.state)
+    #expect(again.control.standing == .overtaken)
+    #expect(again.control.describe(again.now).state == .wentBack)
+    _ = again.step(.linkChanged(NodeID(2), isUp: true))
+    let verdict = ControlMessage.verdict(.cannotTell, onNonce: 105)
+    #expect(again.step(.message(.claim(Self.claim(5, after: [4])), from: NodeID(2))) == [.send(verdict, to: NodeID(2))])
+  }
+}
