@@ -29,6 +29,8 @@ extension Simulation {
     endRequests()
     phase = .checking
     runEvents(for: lastFaultyArrival > time ? lastFaultyArrival - time : 0) { false }
+    // A slow disk may still be syncing writes that their coordinators have given up.
+    runEvents(for: Simulation.settlingSpan) { core.allSatisfy { self.nodes[$0].areDisksIdle } }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
     if violations.isEmpty { compareReplicas(core) }

@@ -72,6 +72,8 @@ final class SimulatedNode {
   }
 
   var isUp: Bool { condition != .stopped }
+
+  var areDisksIdle: Bool { disks.allSatisfy { !$0.isSyncing && !$0.wantsSync && !$0.wantsReads } }
 }
 
 /// A node's end of its connection to a peer, as it knows it.

@@ -59,9 +59,10 @@ import Testing
       Issue.record("a short file is not refused")
       return
     }
-    TemporaryDirectory.overwrite(path, [2] + bytes.dropFirst())
+    TemporaryDirectory.overwrite(path, [NodeState.revision + 1] + bytes.dropFirst())
     #expect(
-      Self.failure { () throws(NodeStoreError) in _ = try store.load() } == .newerFormat(path: path, revision: 2))
+      Self.failure { () throws(NodeStoreError) in _ = try store.load() }
+        == .newerFormat(path: path, revision: NodeState.revision + 1))
   }
 
   @Test func `a directory in use names the process`() throws {
