@@ -62,6 +62,38 @@ extension ProcessTests {
       }
     }
 
+    @Test func `a node on an old image of its data takes no part, and says why`() async throws {
+      try await Cluster.run { cluster in
+        #expect(try await cluster[2].terminate().end == .exited(0))
+        try await cluster[2].takeImage()
+        try await cluster.restart([2])
+        #expect(try await cluster.kvctl("put", "key", "value").status == 0)
+        // Acknowledged by n2 and n3; an n2 that forgot it must not answer for it.
+        try await cluster[1].kill()
+        let written = try await cluster.withClient([2, 3]) { try await $0.put("late", "value") }
+        #expect(written.acknowledgements == 2)
+        try await cluster.restart([1])
+        try await cluster[2].kill()
+        try await cluster[2].restoreImage()
+        try cluster[2].launch()
+        _ = try await cluster[2].describe(within: .seconds(15)) { $0.state == .wentBack }
+        let refused = try await cluster[2].connect().put("key", "other").failure
+        #expect(refused?.code == .notMember && refused?.outcome == .rejected, "\(String(describing: refused))")
+        #expect(try await cluster[2].admin("/readyz").status == "503")
+        _ = try await eventually(within: .seconds(5), "n2 logs that its data went back in time") {
+          cluster[2].logSinceStart.contains("data went back in time") ? true : nil
+        }
+        for node in [1, 3] {
+          for key in ["key", "late"] { #expect(try await cluster[node].connect().value(key) == "value") }
+          #expect(try await cluster[node].connect().put("key", "value").isWritten)
+        }
+        // It stays so.
+        try await cluster[2].kill()
+        try cluster[2].launch()
+        _ = try await cluster[2].describe(within: .seconds(15)) { $0.state == .wentBack }
+      }
+    }
+
     @Test func `a wiped node says that it is no member, and what is needed`() async throws {
       try await Cluster.run { cluster in
         #expect(try await cluster.kvctl("put", "key", "value").status == 0)

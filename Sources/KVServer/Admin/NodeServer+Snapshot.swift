@@ -13,6 +13,7 @@ private struct ShardSnapshot: Sendable {
   var peersKnown: Int
   var peersUp: Int
   var layoutVersion: UInt32
+  var standing: ClusterView.Standing
   var isOpen: Bool
   var storage: StorageMetrics?
   var estimates: RocksDBStorage.Estimates?
@@ -49,7 +50,13 @@ extension NodeServer {
     if shards.contains(where: { $0.layoutVersion == 0 }) {
       return .notReady("it belongs to no cluster yet; form one by: kvctl cluster init")
     }
-    return shards.allSatisfy(\.isOpen) ? .ready : .notReady("its shards are being opened")
+    guard shards.allSatisfy(\.isOpen) else { return .notReady("its shards are being opened") }
+    let standings = shards.map(\.standing)
+    if standings.contains(.overtaken) { return .notReady("its data went back in time; see its log") }
+    if standings.contains(.unconfirmed) {
+      return .notReady("no majority has confirmed yet that its data are the latest")
+    }
+    return .ready
   }
 
   private func shardSnapshots() async -> [ShardSnapshot] {
@@ -85,7 +92,8 @@ extension ShardHost {
       shard: shard.counters, host: counters, requestsInFlight: shard.inFlight, bytesInFlight: bytesInFlight,
       peersKnown: peers.count,
       peersUp: peers.count { shard.reachability.standing(of: $0.id, at: now.instant) != .away },
-      layoutVersion: shard.view.layoutVersion, isOpen: openStorage != nil, storage: rocks?.metrics,
+      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil,
+      storage: rocks?.metrics,
       estimates: rocks?.estimates())
   }
 }

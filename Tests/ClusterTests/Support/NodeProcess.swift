@@ -178,6 +178,14 @@ final class NodeProcess: Sendable {
     try await Files.run(shim + "/faultshim-cut", (names ? ["--names"] : []) + [directory + "/shim.state"])
   }
 
+  /// A copy of the data directory of a stopped node, to be put back by `restore`.
+  func takeImage() async throws { try await Files.run("/bin/cp", "-a", data, data + ".image") }
+
+  func restoreImage() async throws {
+    try await Files.run("/bin/rm", "-rf", data)
+    try await Files.run("/bin/cp", "-a", data + ".image", data)
+  }
+
   func wipe() async throws {
     try await Files.run("/bin/rm", "-rf", data, directory + "/shim.state")
   }
