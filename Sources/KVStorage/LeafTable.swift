@@ -22,6 +22,18 @@ struct LeafTable {
     return leaves.isEmpty ? .zero : leaves[Int(place.leaf)]
   }
 
+  /// The digest of a node is the XOR of its leaves.
+  func digests(of nodes: [TreeNode], _ partition: PartitionID) -> [Digest] {
+    let leaves = partitions[Int(partition.index)]
+    if leaves.isEmpty { return Array(repeating: .zero, count: nodes.count) }
+    let leafBits = leavesPerPartition.trailingZeroBitCount
+    return nodes.map { node in
+      var digest = Digest.zero
+      for leaf in node.leaves(leafBits: leafBits) { digest.combine(leaves[Int(leaf)]) }
+      return digest
+    }
+  }
+
   /// XORs a change into a leaf and returns what it is now.
   @discardableResult
   mutating func combine(_ place: LeafPlace, _ change: Digest) -> Digest {

@@ -13,22 +13,38 @@ extension RocksDBStorage {
       return nil
     // A retry is rare, and its answer seldom in memory.
     case .findRequest(let request, let key): return .request(request, key)
+    case .digests(let partition, let nodes):
+      results.append(StorageCompletion(id: id, result: .digests(syncedLeaves.digests(of: nodes, partition))))
+      return nil
+    case .listLeaf(let place, after: let after, limit: let limit):
+      pool.submit(.leaf(place, geometry, after: after, limit: limit, id))
+      return nil
     }
   }
 
   /// Lets an operation wait, and later ones on its key behind it.
   func wait(for load: Load, _ operation: StorageOperation, _ id: StorageID) {
-    lanes[load.key] = [(operation, id)]
+    guard let key = load.key else { fatalError("invariant broken: \(operation) waits for no key") }
+    lanes[key] = [(operation, id)]
     pool.submit(load)
+  }
+
+  private func onLeafLoaded(_ load: Load, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
+    guard case .leaf(_, _, _, _, let id) = load else { return }
+    switch outcome {
+    case .leaf(let page): results.append(StorageCompletion(id: id, result: .listed(page)))
+    case .record, .request, .damaged, .failed: answerUnreadable(id, &results)
+    }
   }
 
   func onLoaded(_ load: Load, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
     countRead(fromMemory: false)
-    guard let lane = lanes.removeValue(forKey: load.key), let (operation, id) = lane.first else { return }
+    guard let key = load.key else { return onLeafLoaded(load, outcome, results: &results) }
+    guard let lane = lanes.removeValue(forKey: key), let (operation, id) = lane.first else { return }
     finish(operation, id: id, with: outcome, results: &results)
     for index in lane.indices.dropFirst() {
       guard let load = perform(lane[index].operation, id: lane[index].id, results: &results) else { continue }
-      lanes[load.key] = Array(lane[index...])
+      lanes[key] = Array(lane[index...])
       pool.submit(load)
       return
     }
@@ -54,7 +70,8 @@ extension RocksDBStorage {
       results.append(StorageCompletion(id: id, result: .request(seen: seen)))
     // A disk that refuses to give a record back has lost that copy; the other owners have theirs.
     case (_, .damaged), (_, .failed): answerUnreadable(id, &results)
-    case (.extendLease, _), (.read, .request), (.merge, .request), (.findRequest, .record):
+    case (.digests, _), (.listLeaf, _), (_, .leaf), (.extendLease, _), (.read, .request), (.merge, .request),
+      (.findRequest, .record):
       fatalError("invariant broken: \(operation) waited for \(outcome)")
     }
   }

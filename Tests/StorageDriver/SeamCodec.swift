@@ -24,6 +24,20 @@ extension StorageOperation {
       bytes.append(4)
       request.encode(into: &bytes)
       key.encode(into: &bytes)
+    case .digests(let partition, let nodes):
+      bytes.append(5)
+      bytes.append(integer: partition.index)
+      bytes.append(integer: UInt32(nodes.count))
+      for node in nodes {
+        bytes.append(node.depth)
+        bytes.append(integer: node.index)
+      }
+    case .listLeaf(let place, after: let after, limit: let limit):
+      bytes.append(6)
+      bytes.append(integer: place.partition.index)
+      bytes.append(integer: place.leaf)
+      bytes.append(optional: after) { $0.encode(into: &$1) }
+      bytes.append(integer: UInt32(limit))
     }
   }
 
@@ -40,6 +54,18 @@ extension StorageOperation {
     case 4:
       let request = try RequestID(from: &reader)
       self = .findRequest(request, try Key(from: &reader))
+    case 5:
+      let partition = PartitionID(try reader.u16())
+      var nodes: [TreeNode] = []
+      for _ in 0..<(try reader.u32()) {
+        let depth = Int(try reader.u8())
+        nodes.append(TreeNode(depth: depth, index: try reader.u32()))
+      }
+      self = .digests(partition, nodes)
+    case 6:
+      let place = LeafPlace(partition: PartitionID(try reader.u16()), leaf: try reader.u32())
+      let after = try reader.optional { (reader) throws(DecodeError) in try Key(from: &reader) }
+      self = .listLeaf(place, after: after, limit: Int(try reader.u32()))
     case let tag: throw .unknownTag(tag)
     }
   }
@@ -185,6 +211,18 @@ extension StorageResult {
     case .failed(let fault):
       bytes.append(7)
       fault.encode(into: &bytes)
+    case .digests(let digests):
+      bytes.append(8)
+      bytes.append(integer: UInt32(digests.count))
+      for digest in digests { digest.encode(into: &bytes) }
+    case .listed(let page):
+      bytes.append(9)
+      bytes.append(bool: page.isLast)
+      bytes.append(integer: UInt32(page.entries.count))
+      for entry in page.entries {
+        entry.key.encode(into: &bytes)
+        entry.digest.encode(into: &bytes)
+      }
     }
   }
 
@@ -198,6 +236,17 @@ extension StorageResult {
     case 5: self = .leased
     case 6: self = .request(seen: try reader.bool())
     case 7: self = .failed(try StorageFault(from: &reader))
+    case 8:
+      var digests: [Digest] = []
+      for _ in 0..<(try reader.u32()) { digests.append(try Digest(from: &reader)) }
+      self = .digests(digests)
+    case 9:
+      var page = LeafPage(entries: [], isLast: try reader.bool())
+      for _ in 0..<(try reader.u32()) {
+        let key = try Key(from: &reader)
+        page.entries.append(LeafPage.Entry(key: key, digest: try Digest(from: &reader)))
+      }
+      self = .listed(page)
     case let tag: throw .unknownTag(tag)
     }
   }

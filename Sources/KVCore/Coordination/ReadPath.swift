@@ -78,7 +78,10 @@ extension Shard {
     switch id.kind {
     case .read: onReadReply(reply, peer, id, now, &effects)
     case .explain: onExplainReply(reply, peer, id, now, &effects)
-    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .housekeeping, nil: break
+    case .mend: onMendReply(reply, peer, id, now, &effects)
+    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .treeQuery, .housekeeping,
+      nil:
+      break
     }
   }
 

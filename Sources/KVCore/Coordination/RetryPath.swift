@@ -192,7 +192,7 @@ extension Shard {
     case .unreadable:
       noteDamage(check.key, &effects)
       reply = .cannotTell
-    case .record, .leased, .failed: return invariant(false, "a request check answered by \(result)")
+    case .record, .leased, .digests, .listed, .failed: return invariant(false, "a request check answered by \(result)")
     }
     requestChecks.remove(id)
     send(.requestCheckReply(reply), to: check.asker, check.envelope, now, &effects)

@@ -37,6 +37,10 @@ public struct Shard: Sendable {
   var replicaReads = Slots<ReplicaRead>(.replicaRead)
   var replicaWrites = Slots<PendingReplicaWrite>(.replicaWrite)
   var requestChecks = Slots<RequestCheck>(.requestCheck)
+  var exchanges = Slots<Exchange>(.exchange)
+  var mends = Slots<Mend>(.mend)
+  var treeQueries = Slots<TreeQuery>(.treeQuery)
+  var schedule = ExchangeSchedule()
   /// Request ids that retries have claimed.
   var fences: [RequestID: RequestFence] = [:]
   /// Operations of clients, so that a cancellation finds its own.
@@ -61,7 +65,7 @@ public struct Shard: Sendable {
     hedgeAfter = settings.hedgeAfterMax
   }
 
-  /// Operations under way, of every kind.
+  /// Operations of clients and peers under way, of every kind.
   public var inFlight: Int { inFlightByKind.reduce(0) { $0 + $1.count } }
 
   /// Operations under way, by kind.
@@ -73,12 +77,18 @@ public struct Shard: Sendable {
     ]
   }
 
+  /// Exchanges with other owners and what belongs to them: it goes on all the time.
+  public var backgroundInFlight: Int { exchanges.count + mends.count + treeQueries.count }
+
+  /// How long ago the partition that waits longest was compared with another owner.
+  public func repairAge(at now: Instant) -> Span64 { schedule.oldestAge(at: now) }
+
   /// Turns an input into effects. Same state, same input, same `now`: same effects, byte for byte.
   public mutating func step(_ input: Input, at now: Now, into effects: inout [Effect]) {
     if isHalted { return }
     switch input {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
-    case .view(let view): onView(view)
+    case .view(let view): onView(view, now)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
     case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
@@ -102,6 +112,7 @@ public struct Shard: Sendable {
     lease = LeaseState(recovered: recovery.lease, actor: actor)
     startSlots(shard: identity.shard, generation: UInt32(truncatingIfNeeded: random.next()))
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
+    scheduleExchange(now, &effects)
   }
 
   private mutating func startSlots(shard: Int, generation: UInt32) {
@@ -113,11 +124,18 @@ public struct Shard: Sendable {
     replicaReads.start(shard: shard, generation: generation)
     replicaWrites.start(shard: shard, generation: generation)
     requestChecks.start(shard: shard, generation: generation)
+    exchanges.start(shard: shard, generation: generation)
+    mends.start(shard: shard, generation: generation)
+    treeQueries.start(shard: shard, generation: generation)
   }
 
-  private mutating func onView(_ view: ClusterView) {
+  private mutating func onView(_ view: ClusterView, _ now: Now) {
     self.view = view
     reachability.adopt(view.peers.map(\.id))
+    if schedule.pairs.isEmpty {
+      schedule.adopt(view, identity, at: now.instant)
+      schedule.begin(at: random.next())
+    }
   }
 
   // MARK: Messages
@@ -136,6 +154,7 @@ public struct Shard: Sendable {
     case .replicaWriteReply(let reply): onReplicaWriteReply(reply, peer, id, now, &effects)
     case .requestCheckReply(let reply): onRequestCheckReply(reply, peer, id, now, &effects)
     case .forwardedReply(let response): onForwardedReply(response, peer, id, now, &effects)
+    case .tree(let message): onTree(message, peer, envelope, now, &effects)
     case .ping: send(.pong(clockMs: now.instant.milliseconds), to: peer, envelope, now, &effects)
     case .pong: break
     }
@@ -166,6 +185,7 @@ public struct Shard: Sendable {
   private mutating func onLinkChanged(_ peer: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
     reachability.onLink(peer, isUp: isUp, at: now.instant)
     if isUp {
+      schedule.onLinkUp(peer)
       for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
       return
     }
@@ -174,6 +194,7 @@ public struct Shard: Sendable {
     for id in retries.ids { onOwnerLost(peer, ofRetry: id, now, &effects) }
     for id in explains.ids { onOwnerLost(peer, ofExplain: id, now, &effects) }
     for id in forwards.ids { onOwnerLost(peer, ofForward: id, now, &effects) }
+    for id in exchanges.ids { onOwnerLost(peer, ofExchange: id, now, &effects) }
   }
 
   // MARK: Storage
@@ -185,6 +206,9 @@ public struct Shard: Sendable {
     case .replicaRead: onReplicaReadStored(result, id, now, &effects)
     case .replicaWrite: onReplicaWriteStored(result, id, now, &effects)
     case .requestCheck: onRequestCheckStored(result, id, now, &effects)
+    case .exchange: onExchangeStored(result, id, now, &effects)
+    case .mend: onMendStored(result, id, now, &effects)
+    case .treeQuery: onTreeStored(result, id, now, &effects)
     case .housekeeping: onLeased(now, &effects)
     case .read, .forward, .explain, .retry, nil: invariant(false, "a storage result for operation \(id.raw)")
     }
@@ -206,8 +230,9 @@ public struct Shard: Sendable {
     case .forward: onForwardTimer(id, now, &effects)
     case .explain: onExplainTimer(id, now, &effects)
     case .retry: onRetryTimer(id, now, &effects)
-    case .housekeeping: onTick(now, &effects)
-    case .replicaRead, .replicaWrite, .requestCheck, nil: invariant(false, "a timer for operation \(id.raw)")
+    case .housekeeping: if id == Shard.exchangeTimerID { onExchangeTimer(now, &effects) } else { onTick(now, &effects) }
+    case .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, nil:
+      invariant(false, "a timer for operation \(id.raw)")
     }
   }
 
@@ -240,6 +265,7 @@ extension PeerMessage {
   /// asked. Nil for a ping, which is about no key: any shard can answer it.
   public func shard(of shards: Int, operation: UInt64, in view: ClusterView) -> Int? {
     if let key, let partition = view.partition(of: key) { return partition.shard(of: shards) }
+    if case .tree(let message) = self, let partition = message.partition { return partition.shard(of: shards) }
     return isAnswer ? OperationID(raw: operation).shard : nil
   }
 
@@ -247,6 +273,7 @@ extension PeerMessage {
   public var isAnswer: Bool {
     switch self {
     case .replicaReadReply, .replicaWriteReply, .requestCheckReply, .forwardedReply, .pong: true
+    case .tree(let message): message.isAnswer
     case .replicaRead, .replicaWrite, .requestCheck, .forwarded, .ping: false
     }
   }

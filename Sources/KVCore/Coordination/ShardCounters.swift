@@ -42,6 +42,11 @@ public struct ShardCounters: Equatable, Sendable {
   /// Writes refused for their stamp.
   public var clockRefusals: UInt64 = 0
 
+  /// Exchanges with other owners that began, that ended incomplete, and keys that differed.
+  public var exchanges: UInt64 = 0
+  public var exchangesFailed: UInt64 = 0
+  public var keysMended: UInt64 = 0
+
   public init() {}
 
   mutating func onEnd(_ kind: Kind, _ ending: Ending, after span: Span64) {

@@ -19,6 +19,9 @@ public struct OperationID: Hashable, Sendable {
     case replicaRead = 5
     case replicaWrite = 6
     case requestCheck = 7
+    case exchange = 8
+    case mend = 9
+    case treeQuery = 10
     /// Not an operation: the shard's own clockwork and lease.
     case housekeeping = 15
   }

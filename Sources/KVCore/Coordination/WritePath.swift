@@ -67,7 +67,7 @@ extension Shard {
     case .unreadable:
       if let key = writes[id]?.write.key { noteDamage(key, &effects) }
       onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
-    case .record, .leased, .request, .failed: invariant(false, "a mint answered by \(result)")
+    case .record, .leased, .request, .digests, .listed, .failed: invariant(false, "a mint answered by \(result)")
     }
   }
 
@@ -133,8 +133,9 @@ extension Shard {
     case (.write, .stored(let beside)): acknowledge(peer, beside: beside, id, now, &effects)
     case (.write, .contested): onContested(peer, id, now, &effects)
     case (.write, .refused): onOwnerFailed(peer, ofWrite: id, now, &effects)
+    case (.mend, _): onMendWritten(reply, peer, id, now, &effects)
     case (.forward, _), (.explain, _), (.retry, _), (.replicaRead, _), (.replicaWrite, _), (.requestCheck, _),
-      (.housekeeping, _), (nil, _):
+      (.exchange, _), (.treeQuery, _), (.housekeeping, _), (nil, _):
       break
     }
   }

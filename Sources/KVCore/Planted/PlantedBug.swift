@@ -41,6 +41,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case lateReplyCounted = "late-reply-counted"
   /// A node whose data went back in time is taken for the one it was.
   case generationNotChecked = "generation-not-checked"
+  /// An owner that is asked in which parts of a tree it differs leaves one out.
+  case differenceSkipped = "difference-skipped"
 }
 
 #if Planted

@@ -79,7 +79,33 @@ public final class MemoryStorage: ShardStorage {
       gathered.answers.append(StorageCompletion(id: id, result: .leased))
     case .findRequest(let request, let key):
       results.append(StorageCompletion(id: id, result: find(request, key)))
+    case .digests(let partition, let nodes):
+      results.append(StorageCompletion(id: id, result: .digests(nodes.map { digest(of: $0, partition) })))
+    case .listLeaf(let place, after: let after, limit: let limit):
+      results.append(StorageCompletion(id: id, result: .listed(list(place, after: after, limit: limit))))
     }
+  }
+
+  private func digest(of node: TreeNode, _ partition: PartitionID) -> Digest {
+    var digest = Digest.zero
+    for leaf in node.leaves(leafBits: geometry.leafBits) {
+      digest.combine(syncedLeaf(LeafPlace(partition: partition, leaf: leaf)))
+    }
+    return digest
+  }
+
+  private func list(_ place: LeafPlace, after: Key?, limit: Int) -> LeafPage {
+    let keys = durable.records.keys.filter { key in
+      LeafPlace(of: key, geometry) == place && after.map { $0 < key } ?? true
+    }.sorted()
+    let entries = keys.prefix(limit).map { key in
+      switch durable.records[key] {
+      case .intact(let record, _)?:
+        LeafPage.Entry(key: key, digest: record.digest(of: key, seed: geometry.digestSeed))
+      case .damaged?, nil: LeafPage.Entry(key: key, digest: .zero)
+      }
+    }
+    return LeafPage(entries: Array(entries), isLast: keys.count <= limit)
   }
 
   public func endTurn(results: inout [StorageCompletion]) {

@@ -74,6 +74,13 @@ public struct LeafPlace: Hashable, Comparable, Sendable {
     self.leaf = leaf
   }
 
+  /// The first token of this leaf's range.
+  public func firstToken(_ geometry: ShardGeometry) -> UInt64 {
+    let bits = geometry.partitionBits + geometry.leafBits
+    let prefix = UInt64(partition.index) << UInt64(geometry.leafBits) | UInt64(leaf)
+    return bits == 0 ? 0 : prefix << UInt64(64 - bits)
+  }
+
   public init(of key: Key, _ geometry: ShardGeometry) {
     let token = key.token
     partition = token.partition(bits: geometry.partitionBits)

@@ -57,6 +57,13 @@ public struct ShardSettings: Equatable, Sendable {
   /// A read asks another owner no earlier and no later than this, whatever the observed p95.
   public var hedgeAfterMin = Span64.milliseconds(1)
   public var hedgeAfterMax = Span64.milliseconds(100)
+  /// How often an exchange with another owner begins while there is nothing to catch up on; zero = never.
+  public var exchangeInterval = Span64.milliseconds(100)
+  /// Exchanges under way at once, and keys that each of them mends at once.
+  public var exchangesMax = 2
+  public var mendsMax = 32
+  /// Other owners' questions about trees under way at once; further ones are dropped.
+  public var treeQueriesMax = 64
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 

@@ -29,12 +29,17 @@ public enum StorageOperation: Equatable, Sendable {
   /// Whether a write with this request id was applied to the key: its version is in the record, or was replaced less
   /// than `RequestMemory.span` ago. Answer: `.request`, or `.unreadable`.
   case findRequest(RequestID, Key)
+  /// The digests of nodes of a partition's Merkle tree, over what is synced. Answer: `.digests`, at once.
+  case digests(PartitionID, [TreeNode])
+  /// Synced keys of a leaf with the digests of their records, in order, after a key. A damaged record has the digest of
+  /// nothing. Answer: `.listed`.
+  case listLeaf(LeafPlace, after: Key?, limit: Int)
 
   /// The key whose operations keep their order; nil for what belongs to the shard.
   public var key: Key? {
     switch self {
     case .read(let key), .merge(let key, _), .findRequest(_, let key): key
-    case .extendLease: nil
+    case .extendLease, .digests, .listLeaf: nil
     }
   }
 }
@@ -115,6 +120,8 @@ public enum StorageResult: Equatable, Sendable {
   case refused(Failure)
   case leased
   case request(seen: Bool)
+  case digests([Digest])
+  case listed(LeafPage)
   /// The log, a sync or the disk failed: the node stops and nothing is acknowledged any more.
   case failed(StorageFault)
 }

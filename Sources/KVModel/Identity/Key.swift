@@ -44,6 +44,18 @@ public struct Key: Hashable, Sendable {
     try self.init(namespace: namespace, partitionKey: partitionKey, sortKey: EmptyCollection())
   }
 
+  /// A key from `bytes`; nil when they are none.
+  public init?(stored bytes: UnsafeRawBufferPointer) {
+    guard bytes.count > Key.prefixBytes else { return nil }
+    let partitionKeyCount = Int(bytes[10]) << 8 | Int(bytes[11])
+    let user = bytes[Key.prefixBytes...]
+    guard partitionKeyCount <= user.count else { return nil }
+    try? self.init(
+      namespace: UInt16(bytes[8]) << 8 | UInt16(bytes[9]), partitionKey: user.prefix(partitionKeyCount),
+      sortKey: user.dropFirst(partitionKeyCount))
+    guard self.bytes.prefix(8).elementsEqual(bytes.prefix(8)) else { return nil }
+  }
+
   public var token: Token { Token(bytes.withUnsafeBytes { UInt64(bigEndian: $0.loadUnaligned(as: UInt64.self)) }) }
 
   public var namespace: UInt16 { UInt16(bytes[8]) << 8 | UInt16(bytes[9]) }
@@ -62,6 +74,19 @@ public struct Key: Hashable, Sendable {
 
   /// 64 bits over the whole key, seeded: what binds a context to its key.
   public func fingerprint(seed: UInt64) -> UInt64 { Checksum.of(bytes, seed: seed) }
+}
+
+/// By storage key, so by token first: ring order.
+extension Key: Comparable {
+  public static func < (a: Key, b: Key) -> Bool {
+    a.bytes.withUnsafeBytes { a in
+      b.bytes.withUnsafeBytes { b in
+        let shared = min(a.count, b.count)
+        for place in 0..<shared where a[place] != b[place] { return a[place] < b[place] }
+        return a.count < b.count
+      }
+    }
+  }
 }
 
 // On the wire the token is left out, since it follows from the rest:

@@ -151,7 +151,8 @@ public enum ClientRequest: Hashable, Sendable {
       self = .formCluster(layout, try ClusterSecret(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
       .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
-      .forwardedReply, .requestCheck, .requestCheckReply, .claim, .verdict:
+      .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

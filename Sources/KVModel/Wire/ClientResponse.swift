@@ -146,7 +146,8 @@ public enum ClientResponse: Hashable, Sendable {
     case .reserved: self = .reserved(try reader.bool() ? try ClusterSecret(from: &reader) : nil)
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
-      .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .claim, .verdict:
+      .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

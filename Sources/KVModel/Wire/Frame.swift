@@ -141,6 +141,11 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case forwardedReply = 0x45
   case requestCheck = 0x46
   case requestCheckReply = 0x47
+  case treeCompare = 0x48
+  case treeDiffering = 0x49
+  case leafList = 0x4a
+  case leafListed = 0x4b
+  case treeDeclined = 0x4c
 
   // Peers, about themselves.
   case claim = 0x50

@@ -11,6 +11,7 @@
 /// | forwardedReply | type of the reply's frame 1, its body |
 /// | requestCheck | request id 16, key |
 /// | requestCheckReply | known 1 (0 no, 1 yes, 2 cannot tell) |
+/// | tree… , leaf… | see `TreeMessage` |
 /// | ping, pong | the sender's monotonic clock, ms 8 |
 public enum PeerMessage: Hashable, Sendable {
   case replicaRead(Key, inlineBytesMax: UInt32)
@@ -23,6 +24,8 @@ public enum PeerMessage: Hashable, Sendable {
   /// Whether a write with this request id was applied to this key within the last minute.
   case requestCheck(RequestID, Key)
   case requestCheckReply(RequestCheckReply)
+  /// Where owners find out in what their copies differ.
+  case tree(TreeMessage)
   /// Asked of a peer that has been silent; any reply shows that it is there.
   case ping(clockMs: UInt64)
   case pong(clockMs: UInt64)
@@ -37,18 +40,9 @@ public enum PeerMessage: Hashable, Sendable {
     case .forwardedReply: .forwardedReply
     case .requestCheck: .requestCheck
     case .requestCheckReply: .requestCheckReply
+    case .tree(let message): message.frameType
     case .ping: .ping
     case .pong: .pong
-    }
-  }
-
-  /// Says nothing but that its sender is there, and what its clock reads.
-  public var isHeartbeat: Bool {
-    switch self {
-    case .ping, .pong: true
-    case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply:
-      false
     }
   }
 
@@ -58,7 +52,7 @@ public enum PeerMessage: Hashable, Sendable {
     case .replicaRead(let key, _), .requestCheck(_, let key): key
     case .replicaWrite(let write): write.key
     case .forwarded(let request): request.key
-    case .replicaReadReply, .replicaWriteReply, .forwardedReply, .requestCheckReply, .ping, .pong: nil
+    case .replicaReadReply, .replicaWriteReply, .forwardedReply, .requestCheckReply, .tree, .ping, .pong: nil
     }
   }
 }
@@ -145,6 +139,7 @@ extension PeerMessage {
       id.encode(into: &bytes)
       key.encode(into: &bytes)
     case .requestCheckReply(let reply): bytes.append(reply.rawValue)
+    case .tree(let message): message.encode(into: &bytes)
     case .ping(let clockMs), .pong(let clockMs): bytes.append(integer: clockMs)
     }
   }
@@ -172,6 +167,8 @@ extension PeerMessage {
       let tag = try reader.u8()
       guard let reply = RequestCheckReply(rawValue: tag) else { throw .unknownTag(tag) }
       self = .requestCheckReply(reply)
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
+      self = .tree(try TreeMessage(type, from: &reader))
     case .ping: self = .ping(clockMs: try reader.u64())
     case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,

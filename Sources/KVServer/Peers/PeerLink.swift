@@ -155,7 +155,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     switch message {
     case .ping(let clockMs), .pong(let clockMs): peerClock.observe(clockMs, at: host.now.instant.milliseconds)
     case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply:
+      .requestCheck, .requestCheckReply, .tree:
       break
     }
     let deadline =

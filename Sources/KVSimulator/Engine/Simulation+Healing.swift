@@ -7,6 +7,7 @@ extension Simulation {
   /// Budgets, simulated nanoseconds.
   private static let settlingSpan: UInt64 = 15_000_000_000
   private static let requestSpan: UInt64 = 60_000_000_000
+  private static let convergenceSpan: UInt64 = 300_000_000_000
 
   func heal() {
     phase = .healing
@@ -31,6 +32,7 @@ extension Simulation {
     runEvents(for: lastFaultyArrival > time ? lastFaultyArrival - time : 0) { false }
     // A slow disk may still be syncing writes that their coordinators have given up.
     runEvents(for: Simulation.settlingSpan) { core.allSatisfy { self.nodes[$0].areDisksIdle } }
+    awaitConvergence(core)
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
     if violations.isEmpty { compareReplicas(core) }
@@ -147,40 +149,57 @@ extension Simulation {
     }
   }
 
+  /// Owners compare their copies by themselves: without a read all copies become equal, and so do the trees.
+  private func awaitConvergence(_ core: [Int]) {
+    guard options.exchangeInterval > 0, !hasDamage else { return }
+    let end = time + Simulation.convergenceSpan
+    while violations.isEmpty, let difference = difference(among: core) {
+      if time >= end { return fail(Violation(.convergence, "\(difference), and exchanges do not mend it")) }
+      runEvents(for: 500_000_000) { false }
+    }
+  }
+
   /// With all members well, every key was read from all its owners: now their copies are equal, byte for byte.
   private func compareReplicas(_ core: [Int]) {
-    guard core.count == nodes.count, !hasDamage else { return }
-    var copies: [[UInt8]: (node: String, record: EncodedRecord)] = [:]
-    for (node, disk) in allDisks {
-      for entry in disk.snapshot().records {
-        if let first = copies[entry.key], first.record != entry.record {
-          let key = String(decoding: entry.key.dropFirst(12), as: UTF8.self)
-          return fail(
-            Violation(
-              .convergence,
-              "\(first.node) and \(node) differ in \(key), which was read from all owners: "
-                + "\(first.record.brief) and \(entry.record.brief)"))
+    guard core.count == nodes.count, !hasDamage, let difference = difference(among: core) else { return }
+    fail(Violation(.convergence, "\(difference), which was read from all owners"))
+  }
+
+  /// Where copies of a key differ, or leaves: a partition's owners have equal data and so equal leaves.
+  private func difference(among core: [Int]) -> String? {
+    var copies: [[UInt8]: (node: String, owners: Int, record: EncodedRecord)] = [:]
+    let disks = core.flatMap { node in nodes[node].disks.map { (nodes[node].name, $0.snapshot()) } }
+    for (node, snapshot) in disks {
+      for entry in snapshot.records {
+        guard let first = copies[entry.key] else {
+          copies[entry.key] = (node, 1, entry.record)
+          continue
         }
-        copies[entry.key] = (node, entry.record)
+        copies[entry.key]?.owners += 1
+        if first.record == entry.record { continue }
+        return "\(first.node) and \(node) differ in \(Simulation.name(entry.key)): \(first.record.brief) and "
+          + entry.record.brief
       }
     }
-    compareLeaves()
+    for (key, copy) in copies {
+      let owners = keys.firstIndex { $0.bytes == key }.map { ownersOfKeys[$0].filter(core.contains).count } ?? 0
+      if copy.owners < owners { return "\(owners - copy.owners) owners have nothing of \(Simulation.name(key))" }
+    }
+    return differenceOfLeaves(disks)
   }
 
-  private var allDisks: [(node: String, disk: SimulatedDisk)] {
-    nodes.flatMap { node in node.disks.map { (node.name, $0) } }
-  }
+  private static func name(_ key: [UInt8]) -> String { String(decoding: key.dropFirst(12), as: UTF8.self) }
 
-  /// Merkle leaves follow from the records alone, so equal data have equal leaves.
-  private func compareLeaves() {
+  private func differenceOfLeaves(_ disks: [(String, StorageSnapshot)]) -> String? {
     var leaves: [LeafPlace: (node: String, digest: Digest)] = [:]
-    for (node, disk) in allDisks {
-      for leaf in disk.snapshot().leaves {
+    for (node, snapshot) in disks {
+      for leaf in snapshot.leaves {
         if let first = leaves[leaf.place], first.digest != leaf.digest {
-          return fail(Violation(.convergence, "\(first.node) and \(node) have equal data and different leaves"))
+          return "\(first.node) and \(node) have equal data and different leaves"
         }
         leaves[leaf.place] = (node, leaf.digest)
       }
     }
+    return nil
   }
 }

@@ -232,7 +232,7 @@ extension Simulation {
     case .ping(let clockMs), .pong(let clockMs):
       node.links[frame.from].peerClock.observe(clockMs, at: now(node).instant.milliseconds)
     case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply:
+      .requestCheck, .requestCheckReply, .tree:
       break
     }
     let deadline =
@@ -300,6 +300,11 @@ extension PeerMessage {
     case .forwardedReply(let response): "answers \(response.frameType)"
     case .requestCheck(_, let key): "is it known of \(key.text)"
     case .requestCheckReply(let reply): "\(reply)"
+    case .tree(.compare(let partition, let digests, _)): "compares \(digests.count) nodes of partition \(partition)"
+    case .tree(.differing(let places, _)): "differs in \(places.count)"
+    case .tree(.list(let partition, let leaf, _, _, _)): "list leaf \(leaf) of partition \(partition)"
+    case .tree(.listed(let page, _)): "lists \(page.entries.count) keys"
+    case .tree(.declined): "declines"
     case .ping: "ping"
     case .pong: "pong"
     }

@@ -97,6 +97,7 @@ extension Simulation {
         var settings = ShardSettings()
         settings.inlineBytesMax = options.inlineBytesMax
         settings.leaseSequences = 64
+        settings.exchangeInterval = .milliseconds(options.exchangeInterval / 1_000_000)
         let recovery = ShardRecovery(
           identity: ShardIdentity(node: node.id, shard: shard, shards: node.shards.count),
           actor: Actor(node: node.id, epoch: node.state.epoch), lease: node.disks[shard].recoveredLease,
@@ -294,6 +295,8 @@ extension StorageOperation {
     case .merge(let key, .mint(let mint)): "mint \(key.text) \(mint.dot)"
     case .extendLease(let lease): "lease up to \(lease.sequence)"
     case .findRequest(let request, _): "find \(request)"
+    case .digests(let partition, let nodes): "digests of \(nodes.count) nodes of partition \(partition)"
+    case .listLeaf(let place, _, _): "list leaf \(place.leaf) of partition \(place.partition)"
     }
   }
 }
@@ -324,6 +327,8 @@ extension StorageResult {
     case .synced: "synced"
     case .refused(let failure): "refused: \(failure.code)"
     case .leased: "leased"
+    case .digests: "digests"
+    case .listed(let page): "\(page.entries.count) keys"
     case .request(let seen): seen ? "seen" : "not seen"
     case .failed(let fault): "failed: \(fault.detail)"
     }

@@ -15,6 +15,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var partitionBits = 8
   /// A longer record is answered by its digest first.
   public var inlineBytesMax: UInt32 = 4_096
+  /// How often each shard compares a partition with another owner, nanoseconds; 0 = never.
+  public var exchangeInterval: UInt64 = 0
 
   public var workload = Workload()
   public var network = Network()
@@ -104,6 +106,7 @@ public struct SimulationOptions: Equatable, Sendable {
     options.drawNetwork(&prng)
     options.drawDisksAndClocks(&prng)
     options.drawFaults(&prng)
+    options.exchangeInterval = [0, 0, 20_000_000, 100_000_000][prng.index(4)]
     return options
   }
 
@@ -172,7 +175,8 @@ public struct SimulationOptions: Equatable, Sendable {
     return [
       "seed \(seed)",
       "cluster: \(nodes) nodes, shards \(shards.map(String.init).joined(separator: " ")), N=\(copies) "
-        + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes",
+        + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes, "
+        + (exchangeInterval == 0 ? "no exchanges" : "an exchange every \(milliseconds(exchangeInterval))"),
       "clients: \(workload.clients), \(workload.operations) operations on \(workload.keys) keys (\(workload.hotShare) % "
         + "on the first), values up to \(workload.valueBytesMax) bytes, deadline \(workload.deadlineMs) ms, "
         + "think \(milliseconds(workload.think))",

@@ -1,4 +1,5 @@
 import Dispatch
+import KVCore
 import KVModel
 import Synchronization
 
@@ -6,19 +7,24 @@ import Synchronization
 enum Load: Sendable {
   case record(Key)
   case request(RequestID, Key)
+  /// Keys of a leaf; of no key, so the operation's id comes back with it.
+  case leaf(LeafPlace, ShardGeometry, after: Key?, limit: Int, StorageID)
 
   enum Outcome: Sendable {
     /// The stored bytes, empty if there are none.
     case record([UInt8])
     case request(seen: Bool)
+    case leaf(LeafPage)
     /// The record's bytes are damaged.
     case damaged
     case failed(RocksDBError)
   }
 
-  var key: Key {
+  /// The key whose operations wait for it.
+  var key: Key? {
     switch self {
     case .record(let key), .request(_, let key): key
+    case .leaf: nil
     }
   }
 }
@@ -89,7 +95,30 @@ final class IOPool: Sendable {
       case .failed(let error): .failed(error)
       }
     case .request(let id, let key): find(id, key)
+    case .leaf(let place, let geometry, let after, let limit, _): list(place, geometry, after: after, limit: limit)
     }
+  }
+
+  /// A leaf is one range of the data, since they lie in ring order.
+  private func list(_ place: LeafPlace, _ geometry: ShardGeometry, after: Key?, limit: Int) -> Load.Outcome {
+    var start: [UInt8] = []
+    start.append(bigEndian: place.firstToken(geometry))
+    if let after { start = after.bytes + [0] }
+    var entries: [LeafPage.Entry] = []
+    var isLast = true
+    let error = database.scan(.data, from: start) { bytes, value in
+      guard let key = Key(stored: bytes), LeafPlace(of: key, geometry) == place else { return false }
+      if entries.count == limit {
+        isLast = false
+        return false
+      }
+      let record = try? EncodedRecord.decode(value)
+      let digest = record?.digest(of: key, seed: geometry.digestSeed) ?? .zero
+      entries.append(LeafPage.Entry(key: key, digest: digest))
+      return true
+    }
+    if let error { return .failed(error) }
+    return .leaf(LeafPage(entries: entries, isLast: isLast))
   }
 
   private func find(_ id: RequestID, _ key: Key) -> Load.Outcome {

@@ -1,0 +1,246 @@
+import KVModel
+
+// Owners compare their copies without being asked: ExchangeSchedule → Exchange → Mend.
+extension Shard {
+  static let exchangeTimerID = OperationID(kind: .housekeeping, shard: 0, slot: 3, generation: 0)
+
+  /// Nobody compares before its start is confirmed: a copy that went back in time must not speak.
+  private var mayExchange: Bool { settings.exchangeInterval > .zero && view.standing == .confirmed }
+
+  // MARK: Clockwork
+
+  mutating func scheduleExchange(_ now: Now, _ effects: inout [Effect]) {
+    guard settings.exchangeInterval > .zero else { return }
+    let at = now.instant.advanced(by: settings.exchangeInterval)
+    effects.append(.schedule(TimerID(raw: Shard.exchangeTimerID.raw), at: at))
+  }
+
+  mutating func onExchangeTimer(_ now: Now, _ effects: inout [Effect]) {
+    for id in exchanges.ids {
+      if let exchange = exchanges[id], exchange.deadline <= now.instant {
+        endExchange(id, isComplete: false, now, &effects)
+      }
+    }
+    for id in treeQueries.ids {
+      if let query = treeQueries[id], query.envelope.deadline <= now.instant { treeQueries.remove(id) }
+    }
+    startExchange(now, &effects)
+    scheduleExchange(now, &effects)
+  }
+
+  private mutating func startExchange(_ now: Now, _ effects: inout [Effect]) {
+    guard mayExchange, exchanges.count < settings.exchangesMax else { return }
+    let reachability = reachability
+    let pair = schedule.next { reachability.standing(of: $0, at: now.instant) == .near }
+    guard let pair else { return }
+    counters.exchanges += 1
+    let id = exchanges.insert(
+      Exchange(
+        partition: pair.partition, peer: pair.peer, startedAt: now.instant,
+        deadline: now.instant.advanced(by: Exchange.patience)))
+    advance(id, now, &effects)
+  }
+
+  // MARK: The asking side
+
+  private mutating func advance(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    while let step = exchanges[id]?.next(mendsMax: settings.mendsMax), let exchange = exchanges[id] {
+      switch step {
+      case .wait: return
+      case .compare(let nodes): effects.append(.store(.digests(exchange.partition, nodes), StorageID(raw: id.raw)))
+      case .list(let leaf, let after): list(leaf, after: after, id, exchange, now, &effects)
+      case .mend(let key): startMend(key, id, exchange, now, &effects)
+      case .done: return endExchange(id, isComplete: !exchange.hasFailed, now, &effects)
+      }
+    }
+  }
+
+  private mutating func ask(
+    _ id: OperationID, _ now: Now, _ effects: inout [Effect], _ message: (UInt32) -> TreeMessage
+  ) {
+    let deadline = now.instant.advanced(by: Exchange.patience)
+    exchanges[id]?.deadline = deadline
+    exchanges[id]?.question += 1
+    guard let exchange = exchanges[id] else { return }
+    send(
+      .tree(message(exchange.question)), to: exchange.peer, Envelope(operation: id.raw, deadline: deadline), now,
+      &effects)
+  }
+
+  private mutating func list(
+    _ leaf: UInt32, after: Key?, _ id: OperationID, _ exchange: Exchange, _ now: Now, _ effects: inout [Effect]
+  ) {
+    let place = LeafPlace(partition: exchange.partition, leaf: leaf)
+    let limit = TreeMessage.keysMax
+    effects.append(.store(.listLeaf(place, after: after, limit: limit), StorageID(raw: id.raw)))
+    ask(id, now, &effects) {
+      .list(exchange.partition, leaf: leaf, after: after, limit: UInt16(limit), question: $0)
+    }
+  }
+
+  mutating func onExchangeStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let exchange = exchanges[id] else { return }
+    switch result {
+    case .digests(let digests):
+      let mine = zip(exchange.comparing, digests).map { TreeDigest(node: $0, digest: $1) }
+      ask(id, now, &effects) { .compare(exchange.partition, mine, question: $0) }
+    case .listed(let page): onPage(page, isMine: true, id, now, &effects)
+    case .unreadable: endExchange(id, isComplete: false, now, &effects)
+    case .record, .merged, .synced, .refused, .leased, .request, .failed:
+      invariant(false, "an exchange answered by \(result)")
+    }
+  }
+
+  private mutating func onPage(
+    _ page: LeafPage, isMine: Bool, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let next = exchanges[id]?.onListed(page, isMine: isMine), let exchange = exchanges[id],
+      let leaf = exchange.listing?.leaf
+    else { return advance(id, now, &effects) }
+    list(leaf, after: next, id, exchange, now, &effects)
+    advance(id, now, &effects)
+  }
+
+  private mutating func endExchange(_ id: OperationID, isComplete: Bool, _ now: Now, _ effects: inout [Effect]) {
+    guard let exchange = exchanges.remove(id) else { return }
+    for mend in mends.ids where mends[mend]?.exchange == id { mends.remove(mend) }
+    if !isComplete { counters.exchangesFailed += 1 }
+    counters.keysMended += UInt64(exchange.found)
+    schedule.onEnded(exchange.partition, exchange.peer, isComplete: isComplete, at: now.instant)
+    if schedule.hasUrgent { startExchange(now, &effects) }
+  }
+
+  mutating func onOwnerLost(_ peer: NodeID, ofExchange id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    if exchanges[id]?.peer == peer { endExchange(id, isComplete: false, now, &effects) }
+  }
+
+  // MARK: A key
+
+  private mutating func startMend(
+    _ key: Key, _ exchange: OperationID, _ of: Exchange, _ now: Now, _ effects: inout [Effect]
+  ) {
+    let id = mends.insert(Mend(exchange: exchange, key: key, peer: of.peer))
+    let deadline = now.instant.advanced(by: Exchange.patience)
+    exchanges[exchange]?.deadline = deadline
+    let question = PeerMessage.replicaRead(key, inlineBytesMax: UInt32(Limits.recordBytesMax))
+    send(question, to: of.peer, Envelope(operation: id.raw, deadline: deadline), now, &effects)
+  }
+
+  mutating func onMendReply(
+    _ reply: ReplicaReadReply, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let mend = mends[id], mend.peer == peer, mend.theirs == nil else { return }
+    guard case .record(let encoded) = reply, let record = try? encoded.decoded() else {
+      return endMend(id, hasFailed: true, now, &effects)
+    }
+    mends[id]?.theirs = encoded
+    effects.append(.store(.merge(mend.key, .join(record)), StorageID(raw: id.raw)))
+  }
+
+  mutating func onMendStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let mend = mends[id] else { return }
+    switch result {
+    case .merged(let merged):
+      if merged.record == mend.theirs {
+        mends[id]?.isAcknowledged = true
+      } else {
+        let deadline = now.instant.advanced(by: Exchange.patience)
+        let write = ReplicaWrite(key: mend.key, purpose: .repair, record: merged.record)
+        send(.replicaWrite(write), to: mend.peer, Envelope(operation: id.raw, deadline: deadline), now, &effects)
+      }
+    case .synced:
+      mends[id]?.isSynced = true
+      if mend.isAcknowledged { endMend(id, hasFailed: false, now, &effects) }
+    case .unreadable:
+      noteDamage(mend.key, &effects)
+      endMend(id, hasFailed: true, now, &effects)
+    case .refused: endMend(id, hasFailed: true, now, &effects)
+    case .record, .leased, .request, .digests, .listed, .failed: invariant(false, "a mend answered by \(result)")
+    }
+  }
+
+  mutating func onMendWritten(
+    _ reply: ReplicaWriteReply, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let mend = mends[id], mend.peer == peer else { return }
+    switch reply {
+    case .stored, .contested:
+      mends[id]?.isAcknowledged = true
+      if mend.isSynced { endMend(id, hasFailed: false, now, &effects) }
+    case .refused: endMend(id, hasFailed: true, now, &effects)
+    }
+  }
+
+  private mutating func endMend(_ id: OperationID, hasFailed: Bool, _ now: Now, _ effects: inout [Effect]) {
+    guard let mend = mends.remove(id), exchanges.isLive(mend.exchange) else { return }
+    exchanges[mend.exchange]?.mendsUnderWay -= 1
+    if hasFailed { exchanges[mend.exchange]?.hasFailed = true }
+    exchanges[mend.exchange]?.deadline = now.instant.advanced(by: Exchange.patience)
+    advance(mend.exchange, now, &effects)
+  }
+}
+
+// The side that is asked.
+extension Shard {
+  mutating func onTree(
+    _ message: TreeMessage, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
+  ) {
+    let id = OperationID(raw: envelope.operation)
+    switch message {
+    case .differing(let places, let question):
+      guard isAwaited(question, id, from: peer), let bits = view.current?.layout.settings.leafBits else { return }
+      exchanges[id]?.onDiffering(places, leafBits: bits)
+      advance(id, now, &effects)
+    case .listed(let page, let question):
+      if isAwaited(question, id, from: peer) { onPage(page, isMine: false, id, now, &effects) }
+    case .declined(let question):
+      if isAwaited(question, id, from: peer) { endExchange(id, isComplete: false, now, &effects) }
+    case .compare(let partition, let digests, let question):
+      guard let bits = answerable(partition, envelope, now), digests.allSatisfy({ $0.node.exists(leafBits: bits) })
+      else { return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects) }
+      let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question, digests: digests))
+      effects.append(.store(.digests(partition, digests.map(\.node)), StorageID(raw: id.raw)))
+    case .list(let partition, let leaf, let after, let limit, let question):
+      guard let bits = answerable(partition, envelope, now), leaf >> UInt32(bits) == 0 else {
+        return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects)
+      }
+      let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question))
+      let place = LeafPlace(partition: partition, leaf: leaf)
+      effects.append(.store(.listLeaf(place, after: after, limit: Int(limit)), StorageID(raw: id.raw)))
+    }
+  }
+
+  private func isAwaited(_ question: UInt32, _ id: OperationID, from peer: NodeID) -> Bool {
+    guard id.kind == .exchange, let exchange = exchanges[id] else { return false }
+    return exchange.peer == peer && exchange.question == question
+  }
+
+  /// The leaf bits of the tree, when a question about this partition can be answered here and now.
+  private mutating func answerable(_ partition: PartitionID, _ envelope: Envelope, _ now: Now) -> Int? {
+    if dropsExpired(envelope, now) { return nil }
+    guard view.standing == .confirmed, let layout = view.current?.layout.settings,
+      Int(partition.index) < layout.partitions, view.owners(of: partition).place(of: identity.node) != nil
+    else { return nil }
+    guard treeQueries.count < settings.treeQueriesMax else {
+      counters.overloads += 1
+      return nil
+    }
+    return layout.leafBits
+  }
+
+  mutating func onTreeStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let query = treeQueries.remove(id) else { return }
+    switch result {
+    case .digests(let digests):
+      var places = query.digests.indices.filter { query.digests[$0].digest != digests[$0] }.map { UInt16($0) }
+      if planted(.differenceSkipped), places.count > 1 { places.removeLast() }
+      send(.tree(.differing(places, question: query.question)), to: query.asker, query.envelope, now, &effects)
+    case .listed(let page):
+      send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
+    case .unreadable:
+      send(.tree(.declined(question: query.question)), to: query.asker, query.envelope, now, &effects)
+    case .record, .merged, .synced, .refused, .leased, .request, .failed:
+      invariant(false, "a question about a tree answered by \(result)")
+    }
+  }
+}

@@ -1,0 +1,84 @@
+import KVModel
+
+/// Which partition is compared with which other owner next. Every pair in turn, one each interval; a peer whose link has
+/// come up first of all, one after the other, since it may have missed writes.
+struct ExchangeSchedule: Sendable {
+  struct Pair: Sendable {
+    let partition: PartitionID
+    let peer: NodeID
+    /// When an exchange last ended well.
+    var completedAt: Instant?
+    /// Its peer's link came up since.
+    var isUrgent = false
+    var isRunning = false
+  }
+
+  private(set) var pairs: [Pair] = []
+  private var place = 0
+  private var urgent = 0
+  /// The age of pairs that were never compared counts from here.
+  private var since = Instant(nanoseconds: 0)
+
+  /// The pairs of a view; what is known of those that stay is kept.
+  mutating func adopt(_ view: ClusterView, _ identity: ShardIdentity, at now: Instant) {
+    if pairs.isEmpty { since = now }
+    let known = pairs
+    var old: [UInt16: [Pair]] = [:]
+    for pair in known { old[pair.partition.index, default: []].append(pair) }
+    pairs = []
+    guard let settings = view.current?.layout.settings else { return }
+    for index in 0..<settings.partitions {
+      let partition = PartitionID(UInt16(index))
+      guard partition.shard(of: identity.shards) == identity.shard else { continue }
+      let owners = view.owners(of: partition).nodes
+      guard owners.contains(identity.node) else { continue }
+      for peer in owners where peer != identity.node {
+        let before = old[partition.index]?.first { $0.peer == peer }
+        pairs.append(before ?? Pair(partition: partition, peer: peer))
+      }
+    }
+    urgent = pairs.count { $0.isUrgent }
+    place = 0
+  }
+
+  /// Where the round begins: not everywhere at the same place.
+  mutating func begin(at random: UInt64) { place = pairs.isEmpty ? 0 : Int(random % UInt64(pairs.count)) }
+
+  var hasUrgent: Bool { urgent > 0 }
+
+  mutating func onLinkUp(_ peer: NodeID) {
+    for index in pairs.indices where pairs[index].peer == peer && !pairs[index].isUrgent {
+      pairs[index].isUrgent = true
+      urgent += 1
+    }
+  }
+
+  /// The next pair whose peer can be asked; an urgent one while there are any.
+  mutating func next(where canAsk: (NodeID) -> Bool) -> (partition: PartitionID, peer: NodeID)? {
+    for wantsUrgent in [true, false] where !wantsUrgent || urgent > 0 {
+      for _ in pairs.indices {
+        place = (place + 1) % pairs.count
+        let pair = pairs[place]
+        guard !pair.isRunning, pair.isUrgent || !wantsUrgent, canAsk(pair.peer) else { continue }
+        pairs[place].isRunning = true
+        if pair.isUrgent {
+          pairs[place].isUrgent = false
+          urgent -= 1
+        }
+        return (pair.partition, pair.peer)
+      }
+    }
+    return nil
+  }
+
+  mutating func onEnded(_ partition: PartitionID, _ peer: NodeID, isComplete: Bool, at now: Instant) {
+    guard let index = pairs.firstIndex(where: { $0.partition == partition && $0.peer == peer }) else { return }
+    pairs[index].isRunning = false
+    if isComplete { pairs[index].completedAt = now }
+  }
+
+  /// How long ago the pair that waits longest was compared.
+  func oldestAge(at now: Instant) -> Span64 {
+    pairs.reduce(Span64.zero) { max($0, now.since($1.completedAt ?? since)) }
+  }
+}
