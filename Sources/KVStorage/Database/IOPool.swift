@@ -103,7 +103,7 @@ final class IOPool: Sendable {
   private func list(_ place: LeafPlace, _ geometry: ShardGeometry, after: Key?, limit: Int) -> Load.Outcome {
     var start: [UInt8] = []
     start.append(bigEndian: place.firstToken(geometry))
-    if let after { start = after.bytes + [0] }
+    if let after, start.lexicographicallyPrecedes(after.bytes) { start = after.bytes + [0] }
     var entries: [LeafPage.Entry] = []
     var isLast = true
     let error = database.scan(.data, from: start) { bytes, value in

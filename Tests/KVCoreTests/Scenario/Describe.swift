@@ -50,6 +50,7 @@ enum Describe {
     case .forwardedReply(let response): "forwarded reply: \(self.response(response))"
     case .requestCheck(let id, let key): "knows c\(id.sequence) of \(self.key(key))?"
     case .requestCheckReply(let reply): "\(reply)"
+    case .tree(let message): "\(message.frameType)"
     case .ping: "ping"
     case .pong: "pong"
     }

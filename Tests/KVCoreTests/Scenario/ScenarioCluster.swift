@@ -61,9 +61,11 @@ struct ScenarioCluster {
     node.isRunning = true
     node.timers = []
     let id = NodeID(UInt64(index + 1))
+    var settings = ShardSettings()
+    settings.exchangeInterval = .zero
     let recovery = ShardRecovery(
       identity: ShardIdentity(node: id, shard: 0, shards: 1), actor: Actor(node: id, epoch: node.epoch),
-      lease: node.storage.recoveredLease, settings: ShardSettings(), seed: 1)
+      lease: node.storage.recoveredLease, settings: settings, seed: 1)
     input(.recovered(recovery), at: index)
     input(.view(ClusterView(node: id, layouts: [ClusterView.LiveLayout(layout)])), at: index)
     for peer in nodes.indices where peer != index && nodes[peer].isRunning && links.contains([index, peer]) {
@@ -123,7 +125,7 @@ struct ScenarioCluster {
   var answered: [UInt64: ClientResponse] = [:]
 
   private mutating func send(_ message: PeerMessage, _ envelope: Shard.Envelope, from: Int, to node: NodeID) {
-    if message.isHeartbeat {
+    if message.frameType == .ping || message.frameType == .pong {
       let peer = Int(node.value) - 1
       if links.contains([from, peer]), nodes[peer].isRunning, !nodes[peer].isPaused {
         input(.message(message, from: NodeID(UInt64(from + 1)), envelope), at: peer)
@@ -148,7 +150,7 @@ struct ScenarioCluster {
     case .read(let key) where node.damaged.contains(key), .merge(let key, _) where node.damaged.contains(key):
       input(.stored(.unreadable, for: id), at: index)
       return
-    case .extendLease, .read, .merge, .findRequest: break
+    case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf: break
     }
     // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.
     let isLease = if case .extendLease = operation { true } else { false }

@@ -98,6 +98,20 @@ enum FixtureValues {
     case .goAway, .cancel: .nothing
     case .claim: .control(.claim(GenerationClaim(generation: generation, ancestors: [1, 2], isConfirmed: true)))
     case .verdict: .control(.verdict(.refused(known: generation), onNonce: 3))
+    case .treeCompare:
+      .peer(
+        .tree(
+          .compare(
+            PartitionID(3), [TreeDigest(node: TreeNode(depth: 2, index: 3), digest: Digest(low: 1, high: 2))],
+            question: 9)))
+    case .treeDiffering: .peer(.tree(.differing([0, 3], question: 9)))
+    case .leafList: .peer(.tree(.list(PartitionID(3), leaf: 4, after: try key(), limit: 256, question: 9)))
+    case .leafListed:
+      .peer(
+        .tree(
+          .listed(
+            LeafPage(entries: [.init(key: try key(), digest: Digest(low: 1, high: 2))], isLast: true), question: 9)))
+    case .treeDeclined: .peer(.tree(.declined(question: 9)))
     case .ping: .peer(.ping(clockMs: 7))
     case .pong: .peer(.pong(clockMs: 8))
     case .get: .request(.get(try key(), .quorum))

@@ -45,7 +45,7 @@ enum Body: Equatable {
     case .value, .written, .failed, .explained, .described, .layout, .done, .reserved:
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply:
+      .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
     case .claim, .verdict:
       self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
@@ -79,6 +79,7 @@ extension PRNG {
             generation: generation(), ancestors: list(0...64) { $0.next() }, isConfirmed: chance(1, of: 2))))
     case .verdict:
       .control(.verdict(pick([.accepted, .refused(known: generation()), .cannotTell]), onNonce: number()))
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined: .peer(.tree(tree(type)))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
@@ -101,6 +102,32 @@ extension PRNG {
     case .forwardedReply: .peer(.forwardedReply(response(pick([.value, .written, .failed, .explained]))))
     case .requestCheck: .peer(.requestCheck(requestID(), key()))
     case .requestCheckReply: .peer(.requestCheckReply(pick([.notSeen, .seen, .cannotTell])))
+    }
+  }
+
+  private mutating func tree(_ type: FrameType) -> TreeMessage {
+    let question = UInt32(truncatingIfNeeded: next())
+    let partition = PartitionID(UInt16(truncatingIfNeeded: next()))
+    switch type {
+    case .treeCompare:
+      return .compare(
+        partition,
+        list(0...9) { draw in
+          let depth = Int(draw.below(17))
+          return TreeDigest(
+            node: TreeNode(depth: depth, index: UInt32(draw.below(1 << UInt64(depth)))), digest: draw.digest())
+        }, question: question)
+    case .treeDiffering: return .differing(Set(list(0...9) { UInt16($0.below(256)) }).sorted(), question: question)
+    case .leafList:
+      return .list(
+        partition, leaf: UInt32(below(65_536)), after: optional { $0.key() }, limit: UInt16(within(1...256)),
+        question: question)
+    case .leafListed:
+      let keys = Set(list(0...5) { $0.key() }).sorted()
+      let entries = keys.map { LeafPage.Entry(key: $0, digest: digest()) }
+      return .listed(LeafPage(entries: entries, isLast: chance(1, of: 2)), question: question)
+    case .treeDeclined: return .declined(question: question)
+    default: fatalError("\(type) is not about trees")
     }
   }
 

@@ -55,7 +55,7 @@ final class CrashLedger {
         } else {
           disagree(completion.id)
         }
-      case .record, .request, .unreadable, .failed: break
+      case .record, .request, .digests, .listed, .unreadable, .failed: break
       }
     }
   }

@@ -315,6 +315,43 @@ enum StorageContract {
     store.releaseSyncs()
   }
 
+  /// HAZARDS.md row 13: what owners compare is what is synced, and follows from the data.
+  static func comparesWhatIsSynced(_ store: StoreUnderTest) {
+    for counter in 1...40 as ClosedRange<UInt64> { store.turn(.merge(key("k\(counter)"), mint(counter, "v"))) }
+    store.merge(key("last"), mint(51, "v"))
+    let snapshot = store.snapshot()
+    let place = LeafPlace(of: key("k7"), testGeometry)
+    let here = snapshot.records.filter { entry in
+      entry.key.withUnsafeBytes(Key.init(stored:)).map { LeafPlace(of: $0, testGeometry) == place } ?? false
+    }
+    func listed(after: Key?, limit: Int) -> LeafPage? {
+      guard case .listed(let page)? = store.wait(for: store.turn(.listLeaf(place, after: after, limit: limit))).last
+      else { return nil }
+      return page
+    }
+    let all = listed(after: nil, limit: 100)
+    #expect(all?.entries.map(\.key.bytes) == here.map(\.key) && all?.isLast == true)
+    let sum = all?.entries.reduce(into: Digest.zero) { $0.combine($1.digest) }
+    #expect(sum == store.syncedLeaf(place), "a leaf is the XOR of its records")
+    // Page by page it is the same.
+    var paged: [LeafPage.Entry] = []
+    while let page = listed(after: paged.last?.key, limit: 1) {
+      paged += page.entries
+      if page.isLast { break }
+    }
+    #expect(paged == all?.entries)
+    let root = store.wait(for: store.turn(.digests(place.partition, [.root]))).last
+    let leaves = snapshot.leaves.filter { $0.place.partition == place.partition }
+    #expect(root == .digests([leaves.reduce(into: Digest.zero) { $0.combine($1.digest) }]))
+    store.holdSyncs()
+    let id = store.turn(.merge(key("k7"), mint(52, "w")))
+    store.waitForHeldSync()
+    #expect(listed(after: nil, limit: 100) == all, "what is not synced is not compared")
+    store.releaseSyncs()
+    store.wait(for: id, answers: 2)
+    #expect(listed(after: nil, limit: 100) != all)
+  }
+
   /// A version past its expiry is still what it was: filtering is the coordinator's.
   static func returnsExpiredVersionsUntouched(_ store: StoreUnderTest) {
     store.merge(key("a"), mint(1, "one", expiry: WallTime(milliseconds: 1)))
@@ -328,6 +365,12 @@ enum StorageContract {
     store.damage(key("a"))
     let before = store.snapshot()
     #expect(store.read(key("a")) == .unreadable)
+    let list = store.wait(for: store.turn(.listLeaf(LeafPlace(of: key("a"), testGeometry), after: nil, limit: 9))).last
+    guard case .listed(let page)? = list else {
+      Issue.record("no .listed")
+      return
+    }
+    #expect(page.entries.first { $0.key == key("a") }?.digest == .zero)
     #expect(store.wait(for: store.turn(.merge(key("a"), mint(3, "three")))) == [.unreadable])
     #expect(store.wait(for: store.turn(.findRequest(RequestID(client: 9, sequence: 1), key("a")))) == [.unreadable])
     #expect(store.snapshot() == before)

@@ -56,6 +56,7 @@ import Testing
   func `hazard 13: record, leaf and expiry change together or not at all`(kind: StoreKind) {
     StorageContract.keepsTreeExpiryAndDataTogether(kind.make())
     StorageContract.returnsExpiredVersionsUntouched(kind.make())
+    StorageContract.comparesWhatIsSynced(kind.make())
   }
 
   @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])

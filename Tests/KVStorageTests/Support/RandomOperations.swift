@@ -26,12 +26,23 @@ struct RandomOperations {
     counter += 1
     let place = random.index(keys.count)
     let key = keys[place]
-    switch random.index(12) {
+    switch random.index(14) {
+    case 12: return .digests(LeafPlace(of: key, testGeometry).partition, nodes())
+    case 13:
+      let after = random.chance(1, of: 2) ? keys[random.index(keys.count)] : nil
+      return .listLeaf(LeafPlace(of: key, testGeometry), after: after, limit: Int(random.within(1...4)))
     case 0: return .read(key)
     case 1: return .findRequest(RequestID(client: 9, sequence: random.within(1...counter)), key)
     case 2: return .extendLease(Lease(actor: testActor, sequence: counter * 100, stamp: stamp(counter)))
     case 3, 4, 5: return .merge(key, .join(theirs(place)))
     default: return .merge(key, mine(key))
+    }
+  }
+
+  private mutating func nodes() -> [TreeNode] {
+    (0..<random.within(1...8)).map { _ in
+      let depth = random.index(testGeometry.leafBits + 1)
+      return TreeNode(depth: depth, index: UInt32(random.index(1 << depth)))
     }
   }
 
@@ -99,7 +110,7 @@ struct RandomOperations {
 extension StorageOperation {
   var isRead: Bool {
     switch self {
-    case .read, .findRequest: true
+    case .read, .findRequest, .digests, .listLeaf: true
     case .merge, .extendLease: false
     }
   }

@@ -1,0 +1,143 @@
+import KVModel
+import Testing
+
+@testable import KVCore
+
+/// Finding what differs between two copies, without the copies.
+struct ExchangeTests {
+  private static func exchange() -> Exchange {
+    Exchange(
+      partition: PartitionID(0), peer: NodeID(2), startedAt: Instant(nanoseconds: 0), deadline: Instant(nanoseconds: 0))
+  }
+
+  /// Two trees of random leaves: the leaves that are found are those that differ, whatever the tree's depth.
+  @Test(arguments: 0...10)
+  func `going down a tree finds the leaves that differ, and no other`(leafBits: Int) {
+    var random = PRNG(seed: UInt64(leafBits))
+    for _ in 0..<50 {
+      let count = 1 << leafBits
+      let mine = (0..<count).map { _ in Digest(low: random.next(), high: 0) }
+      var theirs = mine
+      for _ in 0..<random.index(6) { theirs[random.index(count)].combine(Digest(low: random.next() | 1, high: 0)) }
+      var exchange = Self.exchange()
+      var found: [UInt32] = []
+      var questions = 0
+      loop: while true {
+        switch exchange.next(mendsMax: 1) {
+        case .compare(let nodes):
+          questions += 1
+          #expect(nodes.count <= Exchange.nodesAtOnce)
+          let differing = nodes.indices.filter { place in
+            let leaves = nodes[place].leaves(leafBits: leafBits)
+            return sum(mine, leaves) != sum(theirs, leaves)
+          }
+          exchange.onDiffering(differing.map { UInt16($0) }, leafBits: leafBits)
+        case .list(let leaf, after: nil):
+          found.append(leaf)
+          _ = exchange.onListed(LeafPage(entries: [], isLast: true), isMine: true)
+          _ = exchange.onListed(LeafPage(entries: [], isLast: true), isMine: false)
+        case .done: break loop
+        case .list, .mend, .wait:
+          Issue.record("nothing to do")
+          break loop
+        }
+      }
+      let expected = (0..<count).filter { mine[$0] != theirs[$0] }.map { UInt32($0) }
+      #expect(found.sorted() == expected)
+      if expected.isEmpty { #expect(questions == 1, "equal roots end it") }
+      #expect(questions <= 1 + 5 * 3)
+    }
+  }
+
+  private func sum(_ digests: [Digest], _ leaves: Range<UInt32>) -> Digest {
+    leaves.reduce(into: Digest.zero) { $0.combine(digests[Int($1)]) }
+  }
+
+  @Test func `pages of any size name each key that differs, once`() throws {
+    var random = PRNG(seed: 7)
+    for _ in 0..<300 {
+      var mine: [Key: Digest] = [:]
+      var theirs: [Key: Digest] = [:]
+      for number in 0..<random.index(40) {
+        let key = try Key(Array("k\(number)".utf8))
+        let digest = Digest(low: random.next() | 1, high: 0)
+        if random.chance(9, of: 10) { mine[key] = digest }
+        if random.chance(9, of: 10) { theirs[key] = random.chance(9, of: 10) ? digest : Digest(low: 2, high: 2) }
+      }
+      var exchange = Self.exchange()
+      exchange.frontier = []
+      exchange.leaves = [0]
+      let (limitOfMine, limitOfTheirs) = (1 + random.index(9), 1 + random.index(9))
+      guard case .list(leaf: 0, after: nil) = exchange.next(mendsMax: 1) else {
+        Issue.record("no list")
+        return
+      }
+      var after: Key?
+      repeat {
+        #expect(exchange.onListed(page(mine, after, limitOfMine), isMine: true) == nil)
+        after = exchange.onListed(page(theirs, after, limitOfTheirs), isMine: false)
+      } while after != nil
+      let expected = Set(mine.keys).union(theirs.keys).filter { mine[$0] != theirs[$0] }
+      #expect(exchange.keys.count == expected.count && Set(exchange.keys) == expected)
+    }
+  }
+
+  private func page(_ records: [Key: Digest], _ after: Key?, _ limit: Int) -> LeafPage {
+    let keys = records.keys.filter { key in after.map { $0 < key } ?? true }.sorted()
+    let entries = keys.prefix(limit).map { LeafPage.Entry(key: $0, digest: records[$0] ?? .zero) }
+    return LeafPage(entries: entries, isLast: keys.count <= limit)
+  }
+
+  @Test func `no more keys are mended at once than allowed, and the end waits for the last`() throws {
+    var exchange = Self.exchange()
+    exchange.frontier = []
+    exchange.keys = try (0..<5).map { try Key([UInt8($0 + 1)]) }
+    for _ in 0..<3 { guard case .mend = exchange.next(mendsMax: 3) else { return #expect(Bool(false)) } }
+    #expect(exchange.next(mendsMax: 3) == .wait)
+    exchange.mendsUnderWay -= 1
+    guard case .mend = exchange.next(mendsMax: 3) else { return #expect(Bool(false)) }
+    exchange.mendsUnderWay = 0
+    guard case .mend = exchange.next(mendsMax: 3) else { return #expect(Bool(false)) }
+    #expect(exchange.next(mendsMax: 3) == .wait)
+    exchange.mendsUnderWay = 0
+    #expect(exchange.next(mendsMax: 3) == .done)
+  }
+}
+
+struct ExchangeScheduleTests {
+  private static func view() -> ClusterView {
+    ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])
+  }
+
+  @Test func `every pair has its turn, and those of a peer that came back come first`() {
+    var schedule = ExchangeSchedule()
+    let start = Instant(nanoseconds: 1_000)
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 1, shards: 2), at: start)
+    let partitions = ClusterSettings().partitions / 2
+    #expect(schedule.pairs.count == partitions * 2, "three nodes, three copies: with both others")
+    #expect(schedule.pairs.allSatisfy { $0.partition.shard(of: 2) == 1 })
+    let now = start.advanced(by: .seconds(10))
+    #expect(schedule.oldestAge(at: now) == .seconds(10))
+    schedule.onLinkUp(NodeID(3))
+    var seen: [NodeID] = []
+    while let pair = schedule.next(where: { _ in true }) {
+      seen.append(pair.peer)
+      schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: now)
+      if seen.count == partitions * 2 { break }
+    }
+    #expect(seen.prefix(partitions).allSatisfy { $0 == NodeID(3) }, "urgent ones first")
+    #expect(seen.contains(NodeID(2)))
+  }
+
+  @Test func `a peer that cannot be asked is passed over, and a running pair is not begun again`() {
+    var schedule = ExchangeSchedule()
+    let now = Instant(nanoseconds: 0)
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1), at: now)
+    #expect(schedule.next(where: { _ in false }) == nil)
+    var begun: Set<UInt16> = []
+    while let pair = schedule.next(where: { $0 == NodeID(2) }) {
+      #expect(begun.insert(pair.partition.index).inserted)
+    }
+    #expect(begun.count == ClusterSettings().partitions)
+  }
+}
