@@ -10,9 +10,9 @@ internal import Synchronization
 ///
 /// ```swift
 /// let store = InMemoryKVStore()
-/// try await store.put("user:1", "Ada", ttl: .seconds(60))
+/// try await store.put("session", "token", ttl: .seconds(60))
 /// store.advance(by: .seconds(61))
-/// #expect(try await store.get("user:1") == nil)
+/// let session = try await store.get("session")  // nil
 /// ```
 public final class InMemoryKVStore: KVStore {
   private struct State {

@@ -154,6 +154,28 @@ import Testing
     await cluster.stop()
   }
 
+  @Test func `with a stale layout calls are answered, and go to the new owners once it is fetched`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    try await withKVClient(configuration(cluster)) { client in
+      _ = try await client.get("first")
+      try await learnt(client)
+      // n3 left the cluster, and still answers whoever comes.
+      let newer = cluster.layout(version: 2, of: 0..<2)
+      for node in cluster.nodes { node.join(newer) }
+      let key = try cluster.key(ownedBy: 2)
+      try await client.put(key, "value")
+      try await learnt(client, version: 2)
+      let before = cluster.nodes[2].keyed.count
+      for _ in 0..<10 {
+        try await client.put(key, "value")
+        _ = try await client.get(key)
+      }
+      #expect(cluster.nodes[2].keyed.count == before)
+      #expect(try await client.admin.counters().layoutFetches == 2)
+    }
+    await cluster.stop()
+  }
+
   @Test func `a node that leaves gets no new calls`() async throws {
     let cluster = try await FakeCluster.start(3)
     let node = cluster.nodes[0]

@@ -71,6 +71,7 @@ public final class KVClient: Service {
 ///   try await kv.put("user:1", "Ada")
 /// }
 /// ```
+@discardableResult
 public func withKVClient<Result, Failure: Error>(
   _ configuration: KVClientConfiguration, logger: Logger = Logger(label: "ringkv.client"),
   isolation: isolated (any Swift.Actor)? = #isolation, _ body: (KVClient) async throws(Failure) -> Result

@@ -46,7 +46,7 @@ extension ClientEngine {
   /// A second owner for a read whose first one is slow: one that is connected and well, or none.
   func hedgeLink(for call: Call) -> NodeLink? {
     guard case .key(let token) = call.route, let routes, let first = call.open.first?.link else { return nil }
-    let owners = routes.owners(of: token).filter { $0 !== first }
+    let owners = Array(routes.owners(of: token).filter { $0 !== first })
     let place = RouteChoice.leastBusyOfTwo(
       owners.map { self.candidate($0, for: call) }, atWorst: .up, random: &random)
     return place.map { owners[$0] }
