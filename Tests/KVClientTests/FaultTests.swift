@@ -7,9 +7,9 @@ import Testing
   @Test func `a call without a running client fails at once`() async throws {
     let client = KVClient(KVClientConfiguration(endpoints: ["127.0.0.1:1"]))
     let start = ContinuousClock.now
-    let error = await failure { () throws(KVError) in try await client.get("k") }
+    let error = await failure { () throws(KVError) in try await client.get("k", deadline: .seconds(600)) }
     #expect(error?.code == .notRunning)
-    #expect(start.duration(to: .now) < .seconds(5))
+    #expect(start.duration(to: .now) < .seconds(60))
   }
 
   @Test func `a call beside a run that begins is served, one after its end is not`() async throws {

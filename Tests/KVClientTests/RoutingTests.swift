@@ -110,6 +110,16 @@ import Testing
     await cluster.stop()
   }
 
+  @Test func `a lost connection is made anew, though nobody calls`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    try await connected(cluster) { client in
+      let before = cluster.nodes[1].with { $0.connections }
+      await cluster.nodes[1].dropConnections()
+      try await expectEventually { cluster.nodes[1].with { $0.connections } > before }
+    }
+    await cluster.stop()
+  }
+
   @Test func `endpoints that are dead are passed over`() async throws {
     let cluster = try await FakeCluster.start(3)
     await cluster.nodes[0].stop()
