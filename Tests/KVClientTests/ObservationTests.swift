@@ -64,7 +64,9 @@ import Tracing
       default: nil
       }
     }
-    let client = KVClient(configuration(cluster), metricsFactory: metrics)
+    var configured = configuration(cluster)
+    configured.startGrace = .seconds(20)
+    let client = KVClient(configured, metricsFactory: metrics)
     let running = Task { await client.run() }
     _ = try await client.get("k")
     _ = await failure { () throws(KVError) in try await client.put("k", "v") }

@@ -53,8 +53,8 @@ public struct KVState: Hashable, Sendable {
 
 /// What an acknowledged write brought about.
 public struct KVReceipt: Hashable, Sendable {
-  /// Covers the write and all that it replaced: the context of the next write. Nil when others wrote at the same time:
-  /// their versions lie beside this one, and a `get` shows them and brings a context that covers them all.
+  /// Covers the write and what it replaced, and nothing that its author has not seen: for the next write. Versions of
+  /// others may lie beside all the same; a read shows them. Nil when no context can leave those out; then read first.
   public var context: KVContext?
   /// The write's time by the clock of the node that took it, milliseconds since 1970.
   public var writtenAtMs: UInt64

@@ -9,9 +9,10 @@ public enum KVUpdate: Hashable, Sendable {
 }
 
 extension KVStore {
-  /// Reads a key, lets `merge` make one value of all its versions, and writes that in place of exactly those.
+  /// Reads a key, lets `merge` make one value of all its versions, writes that in place of exactly those, and looks
+  /// whether it is alone.
   ///
-  /// When others wrote meanwhile, their versions lie beside the new one; then it reads and merges again, until one
+  /// When others wrote meanwhile, their versions lie beside the new one; then it merges and writes again, until one
   /// version is left, or the deadline or 16 rounds are over. So `merge` may be called more than once, and is shown the
   /// result of its earlier call among the versions: it has to be a union, a maximum or the like, not a sum.
   ///
@@ -21,7 +22,12 @@ extension KVStore {
   /// }
   /// ```
   ///
-  /// - Parameter merge: Is shown every concurrent version, newest first; none for a key that was never written.
+  /// - Parameters:
+  ///   - key: The key to update.
+  ///   - consistency: Of its reads and writes.
+  ///   - deadline: The most that all of it takes.
+  ///   - isolation: Where `merge` runs: where the caller does.
+  ///   - merge: Is shown every concurrent version, newest first; none for a key that was never written.
   /// - Returns: The receipt of the write that left one version; nil when `merge` chose to leave the key as it is.
   /// - Throws: `conflict`, with outcome `applied`, when there was still another version beside it in the end. An
   ///   error of `merge` ends the update.
@@ -32,33 +38,30 @@ extension KVStore {
   ) async throws(KVError) -> KVReceipt? {
     let key = key.kvKey
     let end = ContinuousClock.now.advanced(by: deadline)
+    func left() -> Duration { max(.milliseconds(1), ContinuousClock.now.duration(to: end)) }
     var outcome = KVError.Outcome.notApplied
-    for round in 0..<updateRoundsMax {
-      if round > 0 { try await pause(round, outcome) }
-      let left = ContinuousClock.now.duration(to: end)
-      guard left > .zero else { break }
-      do throws(KVError) {
-        let state = try await perform(KVReadRequest(key, consistency: consistency, deadline: left))
+    do throws(KVError) {
+      var state = try await perform(KVReadRequest(key, consistency: consistency, deadline: left()))
+      for round in 1...updateRoundsMax where ContinuousClock.now < end {
         guard let operation = try merge(state.versions).operation else { return nil }
         let receipt = try await perform(
-          KVWriteRequest(
-            key, operation, context: state.context, consistency: consistency,
-            deadline: max(.milliseconds(1), ContinuousClock.now.duration(to: end))))
-        if receipt.context != nil { return receipt }
+          KVWriteRequest(key, operation, context: state.context, consistency: consistency, deadline: left()))
         outcome = .applied
-      } catch {
-        throw error.after(outcome)
+        // The receipt does not tell what lies beside the write at other owners; a read does.
+        state = try await perform(KVReadRequest(key, consistency: consistency, deadline: left()))
+        if state.versions.count <= 1 { return receipt }
+        try await pause(after: round)
       }
-    }
+    } catch { throw error.after(outcome) }
     throw KVError(.conflict, "others kept writing the key; their versions lie beside the merged one", outcome: outcome)
   }
 }
 
 /// Those who meet at a key come back at different times.
-private func pause(_ round: Int, _ outcome: KVError.Outcome) async throws(KVError) {
-  let most = UInt64(1) << UInt64(min(round, 6))
-  do { try await Task.sleep(for: .microseconds(Int64(UInt64.random(in: 0...(most * 1_000))))) } catch {
-    throw KVError(.cancelled, "the task was cancelled", outcome: outcome)
+private func pause(after round: Int) async throws(KVError) {
+  let most = Int64(1_000) << Int64(min(round, 6))
+  do { try await Task.sleep(for: .microseconds(Int64.random(in: 0...most))) } catch {
+    throw KVError(.cancelled, "the task was cancelled")
   }
 }
 
