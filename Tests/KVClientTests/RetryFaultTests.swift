@@ -82,6 +82,20 @@ import Testing
     await cluster.stop()
   }
 
+  @Test func `what a node said is told, not that the others are dead`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    try await connected(cluster) { client in
+      cluster.nodes[0].script { request, _ in
+        request.key == nil ? nil : .reply(.failed(Failure(.unavailable, needed: 2, got: 1)))
+      }
+      for place in [1, 2] { await cluster.nodes[place].stop() }
+      let error = await failure { () throws(KVError) in try await client.get("k") }
+      #expect(error?.code == .unavailable)
+      #expect(error?.needed == 2 && error?.got == 1)
+    }
+    await cluster.nodes[0].stop()
+  }
+
   @Test func `what the request itself is at fault for is not tried again`() async throws {
     let cluster = try await FakeCluster.start(3)
     for node in cluster.nodes {

@@ -55,7 +55,9 @@ final class Call: @unchecked Sendable {
   var tried: [NodeLink] = []
   /// What the error will tell of each attempt that ended.
   var attempts: [KVError.Attempt] = []
+  /// Of the last attempt that was sent and failed; of the last one that was not while none was sent.
   var lastError: KVError?
+  var wasSent = false
 
   /// Attempts beyond these are left out of errors.
   static let attemptsToldMax = 32

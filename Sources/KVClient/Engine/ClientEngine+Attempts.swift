@@ -75,7 +75,8 @@ extension ClientEngine {
     note(attempt, fault.code)
     drop(attempt)
     call.tried.append(attempt.link)
-    call.lastError = KVError(fault.code, fault.message)
+    // What came of an attempt that was sent says more than that another node is not there.
+    if !call.wasSent { call.lastError = KVError(fault.code, fault.message) }
     guard call.open.isEmpty else { return }
     guard let link = nextLink(for: call) else { return onNoLink(call) }
     give(call, to: link, attempt.kind)
@@ -111,6 +112,7 @@ extension ClientEngine {
     drop(attempt)
     call.tried.append(attempt.link)
     call.lastError = error
+    call.wasSent = true
     let retryability = Retryability(error.code)
     // The other attempt may still be answered.
     if !call.open.isEmpty, retryability != .never { return }
