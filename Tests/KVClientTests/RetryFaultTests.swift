@@ -131,7 +131,7 @@ import Testing
     cluster.nodes[0].script { request, _ in
       request.key == nil ? nil : .reply(.failed(Failure(.overloaded, .unknown, retryAfterMs: 30_000)))
     }
-    try await withKVClient(configuration(cluster, deadline: .seconds(40))) { client in
+    try await withKVClient(configuration(cluster, deadline: .seconds(60))) { client in
       let write = Task { await failure { () throws(KVError) in try await client.put("k", "v") } }
       try await expectEventually { cluster.nodes[0].writes.count == 1 }
       write.cancel()

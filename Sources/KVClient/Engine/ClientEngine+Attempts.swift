@@ -128,8 +128,10 @@ extension ClientEngine {
 
   private func retry(_ call: Call, _ retryability: Retryability, _ error: KVError) {
     guard call.isRepeatable, retryability != .elsewhere || nextLink(for: call) != nil else { return fail(call, error) }
+    // A quarter of its time is left to the last attempt: a short one would end as unknown what was clearly refused.
+    let lastStart = call.startedAt.advanced(by: Span64(nanoseconds: call.limit.nanoseconds / 4 * 3))
     let decision = policy.decision(
-      retryability, attempts: call.progress.attempts, age: now.since(call.startedAt), left: call.deadline.since(now),
+      retryability, attempts: call.progress.attempts, age: now.since(call.startedAt), left: lastStart.since(now),
       retryAfter: error.retryAfter.map { Span64($0) } ?? .zero, random: random.next())
     switch decision {
     case .end: fail(call, error)

@@ -29,7 +29,7 @@ struct RetryPolicy: Hashable, Sendable {
   /// - Parameters:
   ///   - attempts: How many were made; at least 1.
   ///   - age: Time since the first of them was begun.
-  ///   - left: Time until the deadline.
+  ///   - left: Time until the last moment at which another one makes sense.
   ///   - random: 64 uniform bits.
   func decision(
     _ retryability: Retryability, attempts: Int, age: Span64, left: Span64, retryAfter: Span64 = .zero,
@@ -37,7 +37,7 @@ struct RetryPolicy: Hashable, Sendable {
   ) -> Decision {
     guard retryability != .never, attempts < attemptsMax else { return .end }
     let wait = Span64(nanoseconds: wait(before: attempts, random: random).nanoseconds &+ retryAfter.nanoseconds)
-    // Not only the wait has to fit: so does the attempt behind it. Ending early tells the caller sooner.
+    // A wait that does not fit is not begun: ending early tells the caller sooner.
     guard wait < left, Span64(nanoseconds: age.nanoseconds &+ wait.nanoseconds) < RetryPolicy.requestMemory else {
       return .end
     }
