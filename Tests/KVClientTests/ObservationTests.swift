@@ -1,7 +1,6 @@
 import CoreMetrics
 import FakeNodes
 import InMemoryTracing
-import Instrumentation
 import KVClient
 import KVModel
 import Logging
