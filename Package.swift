@@ -22,6 +22,8 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let coreMetrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
+let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
@@ -30,6 +32,8 @@ let package = Package(
   platforms: [.macOS(.v15)],
   products: [
     .library(name: "KVClient", targets: ["KVClient"]),
+    .library(name: "KVClientCodable", targets: ["KVClientCodable"]),
+    .library(name: "KVClientTesting", targets: ["KVClientTesting"]),
     .executable(name: "kvnode", targets: ["kvnode"]),
     .executable(name: "kvctl", targets: ["kvctl"]),
     .executable(name: "kvsim", targets: ["kvsim"]),
@@ -41,6 +45,8 @@ let package = Package(
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-metrics", from: "2.13.0"),
+    .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
   ],
@@ -58,7 +64,11 @@ let package = Package(
     swift("KVNet", ["CLinux"]),
     swift("KVStorage", ["KVModel", "KVCore", "CRocksDB"]),
     swift("KVServer", ["KVModel", "KVCore", "KVStorage", "KVNet", logging]),
-    swift("KVClient", ["KVModel", "KVNet", logging, lifecycle]),
+    swift("KVClient", ["KVModel", "KVNet", logging, lifecycle, coreMetrics, tracing]),
+    // Values as JSON: the part of the client that needs Foundation.
+    swift("KVClientCodable", ["KVClient"]),
+    // A store in memory behind the client's protocol, for users' tests: the nodes' own merge decides.
+    swift("KVClientTesting", ["KVModel", "KVCore", "KVClient"]),
     // A cluster in one thread and one seed.
     swift("KVSimulator", ["KVModel", "KVCore"]),
     // Programs.
@@ -74,7 +84,13 @@ let package = Package(
     // A node in memory, for the tests of the client and of kvctl.
     .target(
       name: "FakeNodes", dependencies: ["KVModel", "KVCore", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
-    tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
+    tests(
+      "KVClientTests",
+      [
+        "KVModel", "KVNet", "KVClient", "KVClientCodable", "KVClientTesting", "FakeNodes", logging, lifecycle,
+        coreMetrics, tracing, .product(name: "MetricsTestKit", package: "swift-metrics"),
+        .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
+      ]),
     tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
     // A store in a process of its own, for the tests that kill it and make its disk fail.
     .executableTarget(

@@ -20,7 +20,9 @@ KVCore      KVModel
 KVNet       CLinux Dispatch Glibc Synchronization
 KVStorage   KVModel KVCore CRocksDB Dispatch Glibc Synchronization
 KVServer    KVModel KVCore KVStorage KVNet Dispatch Glibc Synchronization Logging
-KVClient    KVModel KVNet Dispatch Glibc Synchronization Logging ServiceLifecycle
+KVClient    KVModel KVNet Dispatch Glibc Synchronization Logging ServiceLifecycle CoreMetrics Tracing
+KVClientCodable KVClient Foundation
+KVClientTesting KVModel KVCore KVClient Glibc Synchronization
 KVSimulator KVModel KVCore
 kvsim       KVModel KVCore KVSimulator KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 kvnode      KVModel KVCore KVStorage KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation

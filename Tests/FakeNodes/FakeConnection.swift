@@ -42,6 +42,8 @@ final class FakeConnection: ConnectionHandler, @unchecked Sendable {
   }
 
   private func onFrame(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
+    if header.type == .ping { node.with { $0.pings += 1 } }
+    if node.with({ $0.isDeaf }) { return }
     switch header.type {
     case .hello: onHello()
     case .cancel: node.with { $0.cancelled.append(header.requestID) }
@@ -73,11 +75,11 @@ final class FakeConnection: ConnectionHandler, @unchecked Sendable {
   }
 
   private func onRequest(_ header: FrameHeader, _ request: ClientRequest) {
-    let (script, version) = node.with { state in
+    let (script, version, ahead) = node.with { state in
       state.requests.append((header, request))
-      return (state.script, state.description.layoutVersion)
+      return (state.script, state.description.layoutVersion, state.wallAheadMs)
     }
-    let reaction = script?(request, header) ?? .reply(node.answer(request, wall: node.loop.wallMilliseconds))
+    let reaction = script?(request, header) ?? .reply(node.answer(request, wall: node.loop.wallMilliseconds &+ ahead))
     switch reaction {
     case .reply(let response): reply(response, to: header, version)
     case .replyUnder(let response, let layoutVersion): reply(response, to: header, layoutVersion)

@@ -37,6 +37,11 @@ public final class FakeNode: Sendable {
     public var table: PartitionTable?
     /// How far its monotonic clock is ahead of ours, ms.
     public var clockAheadMs: UInt64 = 0
+    /// How far its wall clock is ahead of ours, ms.
+    public var wallAheadMs: UInt64 = 0
+    /// Takes everything and says nothing, not even to a PING: the other end of a half-open connection.
+    public var isDeaf = false
+    public var pings = 0
     public var requests: [(header: FrameHeader, request: ClientRequest)] = []
     public var cancelled: [UInt64] = []
     public var connections = 0
@@ -98,6 +103,16 @@ public final class FakeNode: Sendable {
 
   /// The requests about keys.
   public var keyed: [ClientRequest] { requests.map(\.request).filter { $0.key != nil } }
+
+  public var writes: [WriteRequest] {
+    keyed.compactMap { if case .write(let write) = $0 { write } else { nil } }
+  }
+
+  public func reads(of key: String) -> Int {
+    keyed.count { request in
+      if case .get(let asked, _) = request { asked.userBytes.elementsEqual(key.utf8) } else { false }
+    }
+  }
 
   public func script(_ script: Script?) { with { $0.script = script } }
 

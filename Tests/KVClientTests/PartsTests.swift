@@ -27,7 +27,7 @@ import Testing
   private func call() -> Call { Call(.describe, .any, within: .zero) }
 
   @Test func `an id finds its call until it ends, and never the next one in its slot`() {
-    var calls = OpenCalls()
+    var calls = Slots<Call>()
     let (first, second) = (call(), call())
     let id = calls.add(first)
     #expect(calls[id] === first)
@@ -41,7 +41,7 @@ import Testing
   }
 
   @Test func `ids that were never given out find nothing`() {
-    var calls = OpenCalls()
+    var calls = Slots<Call>()
     #expect(calls[0] == nil)
     _ = calls.add(call())
     for id in [0, 1, UInt64.max, 5 << 32] { #expect(calls[id] == nil) }

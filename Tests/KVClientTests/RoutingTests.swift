@@ -4,7 +4,8 @@ import KVModel
 import Testing
 
 @Suite struct Routing {
-  @Test func `a call goes straight to the first owner of its key`() async throws {
+  /// Always the same one: blind writes through several coordinators at once do not see each other.
+  @Test func `writes go to the first owner of their key, all of them`() async throws {
     let cluster = try await FakeCluster.start(5)
     try await withKVClient(configuration(cluster)) { client in
       _ = try await client.get("first")
@@ -13,13 +14,54 @@ import Testing
         let key = try cluster.key(ownedBy: place)
         // The first call may go to another owner, whose connection is up already.
         try await expectEventually {
-          _ = try await client.get(key)
-          return cluster.nodes[place].keyed.contains { $0.key?.userBytes.elementsEqual(key.utf8) == true }
+          try await client.put(key, "value")
+          return cluster.nodes[place].writes.contains { $0.key.userBytes.elementsEqual(key.utf8) }
         }
-        let before = cluster.nodes[place].keyed.count
-        for _ in 0..<10 { _ = try await client.get(key) }
-        #expect(cluster.nodes[place].keyed.count == before + 10)
+        let before = cluster.nodes[place].writes.count
+        for _ in 0..<10 { try await client.put(key, "value") }
+        #expect(cluster.nodes[place].writes.count == before + 10)
       }
+    }
+    await cluster.stop()
+  }
+
+  @Test func `reads go to owners, and to each of them`() async throws {
+    let cluster = try await FakeCluster.start(5)
+    let key = try cluster.key(ownedBy: 1)
+    try await withKVClient(configuration(cluster)) { client in
+      _ = try await client.get("first")
+      try await learnt(client)
+      try await expectEventually {
+        _ = try await client.get(key)
+        return [1, 2, 3].allSatisfy { cluster.nodes[$0].reads(of: key) > 0 }
+      }
+      // Strangers may have been asked while no owner was connected.
+      let strangers = [0, 4].map { cluster.nodes[$0].reads(of: key) }
+      for _ in 0..<20 { _ = try await client.get(key) }
+      #expect([0, 4].map { cluster.nodes[$0].reads(of: key) } == strangers)
+    }
+    await cluster.stop()
+  }
+
+  @Test func `reads stay in the client's zone while a node of it is well`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    for (place, node) in cluster.nodes.enumerated() { node.with { $0.description.member.zone = "z\(place)" } }
+    let layout = cluster.layout(version: 2)
+    for node in cluster.nodes { node.join(layout) }
+    var configuration = configuration(cluster)
+    configuration.zone = "z2"
+    try await withKVClient(configuration) { client in
+      _ = try await client.get("first")
+      try await learnt(client, version: 2)
+      // Once its connection is up.
+      try await expectEventually {
+        let before = cluster.nodes[2].keyed.count
+        for _ in 0..<10 { _ = try await client.get("first") }
+        return cluster.nodes[2].keyed.count == before + 10
+      }
+      cluster.nodes[2].with { $0.manners = .refuses(Refusal(.shuttingDown, "leaving")) }
+      await cluster.nodes[2].dropConnections()
+      #expect(try await client.get("first") == nil)
     }
     await cluster.stop()
   }
@@ -68,6 +110,16 @@ import Testing
     await cluster.stop()
   }
 
+  @Test func `a lost connection is made anew, though nobody calls`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    try await connected(cluster) { client in
+      let before = cluster.nodes[1].with { $0.connections }
+      await cluster.nodes[1].dropConnections()
+      try await expectEventually { cluster.nodes[1].with { $0.connections } > before }
+    }
+    await cluster.stop()
+  }
+
   @Test func `endpoints that are dead are passed over`() async throws {
     let cluster = try await FakeCluster.start(3)
     await cluster.nodes[0].stop()
@@ -108,6 +160,28 @@ import Testing
       for _ in 0..<20 { _ = try await client.get("first") }
       try await learnt(client, version: 2)
       #expect(try await client.admin.counters().layoutFetches == before + 1)
+    }
+    await cluster.stop()
+  }
+
+  @Test func `with a stale layout calls are answered, and go to the new owners once it is fetched`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    try await withKVClient(configuration(cluster)) { client in
+      _ = try await client.get("first")
+      try await learnt(client)
+      // n3 left the cluster, and still answers whoever comes.
+      let newer = cluster.layout(version: 2, of: 0..<2)
+      for node in cluster.nodes { node.join(newer) }
+      let key = try cluster.key(ownedBy: 2)
+      try await client.put(key, "value")
+      try await learnt(client, version: 2)
+      let before = cluster.nodes[2].keyed.count
+      for _ in 0..<10 {
+        try await client.put(key, "value")
+        _ = try await client.get(key)
+      }
+      #expect(cluster.nodes[2].keyed.count == before)
+      #expect(try await client.admin.counters().layoutFetches == 2)
     }
     await cluster.stop()
   }

@@ -7,6 +7,17 @@ func configuration(_ cluster: FakeCluster, deadline: Duration = .seconds(20)) ->
   var configuration = KVClientConfiguration(endpoints: cluster.endpoints)
   configuration.deadline = deadline
   configuration.connectTimeout = .seconds(10)
+  // A test process that gets no time must not take its fake nodes for dead, nor slow ones for hedges.
+  configuration.pingAfter = .seconds(30)
+  configuration.silenceMax = .seconds(60)
+  configuration.hedgeBudgetPercent = 0
+  return configuration
+}
+
+/// One attempt a call: for what an attempt alone does.
+func once(_ configuration: KVClientConfiguration) -> KVClientConfiguration {
+  var configuration = configuration
+  configuration.attemptsMax = 1
   return configuration
 }
 

@@ -1,11 +1,11 @@
-internal import KVModel
+package import KVModel
 
 /// The causal history that a read saw; a write that brings it along replaces exactly what was read. Opaque, and bound
 /// to its cluster and key: another key's context is refused with `invalidContext`.
 public struct KVContext: Hashable, Sendable {
-  let token: ContextToken
+  package let token: ContextToken
 
-  init(_ token: ContextToken) { self.token = token }
+  package init(_ token: ContextToken) { self.token = token }
 
   /// Reads what `bytes` gave.
   public init(bytes: [UInt8]) throws(KVError) {

@@ -3,14 +3,18 @@ internal import KVModel
 /// A key: a partition key, which decides where it lives, and a sort key, which may be empty. Together 1 to 256 bytes;
 /// a call with another key throws `invalidKey`.
 public struct KVKey: Hashable, Sendable {
+  /// Keys with the same partition key lie on the same nodes.
   public var partitionKey: [UInt8]
+  /// Tells keys of one partition key apart.
   public var sortKey: [UInt8]
 
+  /// A key of bytes.
   public init(_ partitionKey: [UInt8], sortKey: [UInt8] = []) {
     self.partitionKey = partitionKey
     self.sortKey = sortKey
   }
 
+  /// A key of text, as UTF-8.
   public init(_ partitionKey: String, sortKey: String = "") {
     self.init(Array(partitionKey.utf8), sortKey: Array(sortKey.utf8))
   }
@@ -18,18 +22,22 @@ public struct KVKey: Hashable, Sendable {
 
 /// What can stand for a key in a call: text, bytes, or a `KVKey` with its sort key.
 public protocol KVKeyConvertible: Sendable {
+  /// The key that it stands for.
   var kvKey: KVKey { get }
 }
 
 extension KVKey: KVKeyConvertible {
+  /// Itself.
   public var kvKey: KVKey { self }
 }
 
 extension String: KVKeyConvertible {
+  /// A partition key of its UTF-8.
   public var kvKey: KVKey { KVKey(self) }
 }
 
 extension [UInt8]: KVKeyConvertible {
+  /// A partition key of these bytes.
   public var kvKey: KVKey { KVKey(self) }
 }
 

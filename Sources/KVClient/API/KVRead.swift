@@ -1,4 +1,4 @@
-internal import KVModel
+package import KVModel
 
 /// One of the concurrent versions of a key.
 public struct KVVersion: Hashable, Sendable {
@@ -9,6 +9,7 @@ public struct KVVersion: Hashable, Sendable {
   /// When it expires, milliseconds since 1970; nil = never.
   public var expiresAtMs: UInt64?
 
+  /// A version, for those who make a ``KVStore`` of their own.
   public init(value: [UInt8]?, writtenAtMs: UInt64, expiresAtMs: UInt64? = nil) {
     self.value = value
     self.writtenAtMs = writtenAtMs
@@ -25,6 +26,7 @@ public struct KVRead: Hashable, Sendable {
   /// For the write that replaces what was read.
   public var context: KVContext
 
+  /// A read, for those who make a ``KVStore`` of their own.
   public init(value: [UInt8], versions: [KVVersion], context: KVContext) {
     self.value = value
     self.versions = versions
@@ -41,6 +43,7 @@ public struct KVState: Hashable, Sendable {
   /// For the write that replaces what was read; there is one for an absent key too.
   public var context: KVContext
 
+  /// A state, for those who make a ``KVStore`` of their own.
   public init(value: [UInt8]?, versions: [KVVersion], context: KVContext) {
     self.value = value
     self.versions = versions
@@ -50,8 +53,8 @@ public struct KVState: Hashable, Sendable {
 
 /// What an acknowledged write brought about.
 public struct KVReceipt: Hashable, Sendable {
-  /// Covers the write and all that it replaced: the context of the next write. Nil when others wrote at the same time:
-  /// their versions lie beside this one, and a `get` shows them and brings a context that covers them all.
+  /// Covers the write and what it replaced, and nothing that its author has not seen: for the next write. Versions of
+  /// others may lie beside all the same; a read shows them. Nil when no context can leave those out; then read first.
   public var context: KVContext?
   /// The write's time by the clock of the node that took it, milliseconds since 1970.
   public var writtenAtMs: UInt64
@@ -60,6 +63,7 @@ public struct KVReceipt: Hashable, Sendable {
   /// Owners that were missed and will be told later.
   public var hints: Int
 
+  /// A receipt, for those who make a ``KVStore`` of their own.
   public init(context: KVContext?, writtenAtMs: UInt64, acknowledgements: Int, hints: Int) {
     self.context = context
     self.writtenAtMs = writtenAtMs
@@ -70,7 +74,7 @@ public struct KVReceipt: Hashable, Sendable {
 
 extension KVState {
   /// Takes a node's answer, after each value was held against its checksum.
-  init(_ answer: ReadAnswer) throws(KVError) {
+  package init(_ answer: ReadAnswer) throws(KVError) {
     versions = []
     versions.reserveCapacity(answer.siblings.count)
     for sibling in answer.siblings {
@@ -88,7 +92,7 @@ extension KVState {
 }
 
 extension KVReceipt {
-  init(_ receipt: Receipt) {
+  package init(_ receipt: Receipt) {
     self.init(
       context: receipt.context.map { KVContext($0) }, writtenAtMs: receipt.stamp.wall.milliseconds,
       acknowledgements: Int(receipt.acknowledgements), hints: Int(receipt.hints))

@@ -1,5 +1,6 @@
 internal import KVModel
 internal import Synchronization
+internal import Tracing
 
 /// Where a call may go.
 enum Route {
@@ -11,71 +12,87 @@ enum Route {
   case address(Address)
 }
 
-/// One call, from its submission to its end.
+/// One call, from its submission to its end, through however many attempts.
+///
+/// ```
+///   new ──► placed ──► attempt: waiting ──► sent ──reply──────────────────► ended
+///             ▲           │ no connection     │ a failure that passes, lost,
+///             │◄──────────┘                   │ silent for too long
+///             └────────── backing off ◄───────┘
+/// ```
 ///
 /// Its fields but `isCancelled` and the constants belong to the loop.
 final class Call: @unchecked Sendable {
-  enum State {
-    case new
-    /// Queued at a link that is still connecting: nothing of it was sent.
-    case waiting(NodeLink)
-    /// Handed to the link's connection: the node may act on it.
-    case sent(NodeLink)
-    case ended
-  }
-
   enum Ending {
     case user(CheckedContinuation<Result<ClientResponse, KVError>, Never>)
     /// The client's own fetch of a layout.
     case refresh
   }
 
-  let request: ClientRequest
+  /// The part of the request that retries change is `isRetry` of a write.
+  private(set) var request: ClientRequest
   let route: Route
   /// How long it may take in all.
   let limit: Span64
+  /// One span a call, an event an attempt; nil when nobody traces.
+  let span: (any Tracing.Span)?
   /// Set by whoever cancels, before the loop hears of it: a call may be cancelled before it is submitted.
   let isCancelled = Atomic<Bool>(false)
 
-  var state = State.new
-  /// Names it among the open calls and on the wire; 0 before it is submitted.
+  /// Names it among the open calls; 0 before it is submitted.
   var id: UInt64 = 0
   var ending: Ending?
-  /// The links that failed this call, in order; none is asked twice.
-  var attempts: [KVError.Attempt] = []
-  var tried: [NodeLink] = []
-  var lastFault: LinkFault?
-  var attemptStart = Instant(nanoseconds: 0)
+  var startedAt = Instant(nanoseconds: 0)
   /// `limit` after it was submitted.
   var deadline = Instant.distantFuture
 
-  init(_ request: ClientRequest, _ route: Route, within limit: Span64) {
+  /// What is under way: one attempt, or two after a hedge or a silence. In the order in which they began.
+  var open: [Attempt] = []
+  var progress = CallProgress()
+  /// When the next retry begins; nil when none is waited for.
+  var retryAt: Instant?
+  /// Links that failed this round; none is asked twice in a round while another is left.
+  var tried: [NodeLink] = []
+  /// What the error will tell of each attempt that ended.
+  var attempts: [KVError.Attempt] = []
+  /// Of the last attempt that was sent and failed; of the last one that was not while none was sent.
+  var lastError: KVError?
+  var wasSent = false
+
+  /// Attempts beyond these are left out of errors.
+  static let attemptsToldMax = 32
+
+  init(_ request: ClientRequest, _ route: Route, within limit: Span64, span: (any Tracing.Span)? = nil) {
     self.request = request
     self.route = route
     self.limit = limit
+    self.span = span
+  }
+
+  var kind: CallKind {
+    switch request {
+    case .get: .get
+    case .write(let write): if case .delete = write.payload { .delete } else { .put }
+    case .reserveCluster, .formCluster: .change
+    case .explain, .describe, .fetchLayout: .question
+    }
   }
 
   /// Whether the call changes something, so that its loss on the way leaves its outcome unknown.
   var isWrite: Bool {
-    switch request {
-    case .write, .reserveCluster, .formCluster: true
-    case .get, .explain, .describe, .fetchLayout: false
+    switch kind {
+    case .put, .delete, .change: true
+    case .get, .question: false
     }
   }
 
-  var isEnded: Bool { if case .ended = state { true } else { false } }
-  var isSent: Bool { if case .sent = state { true } else { false } }
-
-  /// The link that has the call.
-  var link: NodeLink? {
-    switch state {
-    case .new, .ended: nil
-    case .waiting(let link), .sent(let link): link
-    }
+  /// Whether it may be sent again: reads freely, writes by their request id, and nothing that is meant for one node.
+  var isRepeatable: Bool {
+    if case .address = route { return false }
+    return kind != .change
   }
 
-  func isWaiting(at link: NodeLink) -> Bool { if case .waiting(let other) = state { other === link } else { false } }
-  func isSent(by link: NodeLink) -> Bool { if case .sent(let other) = state { other === link } else { false } }
+  var isEnded: Bool { ending == nil }
 
   /// Bytes of its value, which it holds in memory until it ends.
   var valueBytes: Int {
@@ -83,7 +100,47 @@ final class Call: @unchecked Sendable {
   }
 
   /// What is known of its effect if it ends now without an answer.
-  var outcome: KVError.Outcome { isWrite && isSent ? .unknown : .notApplied }
+  var outcome: KVError.Outcome {
+    isWrite && (progress.mayBeApplied || open.contains(where: \.isSent)) ? .unknown : .notApplied
+  }
+
+  /// An attempt is about to be sent: says whether an earlier one may have been applied.
+  func markRetry() {
+    guard case .write(var write) = request, !write.isRetry,
+      progress.mayBeApplied || open.contains(where: \.isSent)
+    else { return }
+    write.isRetry = true
+    request = .write(write)
+  }
+}
+
+/// One try of a call at one node.
+final class Attempt {
+  enum Kind: String {
+    case first
+    case retry
+    /// The same read at a second owner, while the first one is still silent.
+    case hedge
+  }
+
+  let call: Call
+  let link: NodeLink
+  let kind: Kind
+  let startedAt: Instant
+  /// Names it on the wire; 0 before it is sent.
+  var id: UInt64 = 0
+  /// Handed to the link's connection: the node may act on it. Otherwise it is queued at a link that is connecting.
+  var isSent = false
+  var sentAt = Instant(nanoseconds: 0)
+  /// Its event stands in the call's span.
+  var isTraced = false
+
+  init(_ call: Call, at link: NodeLink, _ kind: Kind, startedAt: Instant) {
+    self.call = call
+    self.link = link
+    self.kind = kind
+    self.startedAt = startedAt
+  }
 }
 
 /// Why a link carries nothing.
@@ -92,51 +149,13 @@ struct LinkFault: Hashable {
   var message: String
 }
 
-/// The open calls, found by the id that names them on the wire and at the timer wheel.
-///
-/// An id is a slot's index and the number of its uses, so that the reply or the timer of a call which has ended is not
-/// taken for those of the next one in its slot.
-struct OpenCalls {
-  private struct Entry {
-    var use: UInt32 = 1
-    var call: Call?
-  }
-
-  /// Uses stay below this, so that the highest bit of an id is free for other tokens.
-  private static let usesMax: UInt32 = 1 << 31
-
-  private var entries: [Entry] = []
-  private var free: [UInt32] = []
-
-  var count: Int { entries.count - free.count }
-
-  /// Every open call, in the order of their slots.
-  var all: [Call] { entries.compactMap(\.call) }
-
-  mutating func add(_ call: Call) -> UInt64 {
-    let index: UInt32
-    if let last = free.popLast() {
-      index = last
-    } else {
-      index = UInt32(entries.count)
-      entries.append(Entry())
-    }
-    entries[Int(index)].call = call
-    return UInt64(entries[Int(index)].use) << 32 | UInt64(index)
-  }
-
-  /// nil when the call ended before.
-  subscript(id: UInt64) -> Call? {
-    let index = UInt32(truncatingIfNeeded: id)
-    guard index < UInt32(entries.count), entries[Int(index)].use == id >> 32 else { return nil }
-    return entries[Int(index)].call
-  }
-
-  mutating func remove(_ id: UInt64) {
-    let index = Int(UInt32(truncatingIfNeeded: id))
-    invariant(self[id] != nil, "call \(id) ended twice")
-    entries[index].call = nil
-    entries[index].use = (entries[index].use + 1) % OpenCalls.usesMax
-    free.append(UInt32(index))
-  }
+/// What a call is about, in metrics and spans.
+enum CallKind: String, CaseIterable {
+  case get
+  case put
+  case delete
+  /// About the cluster, or what each owner holds.
+  case question
+  /// Forms a cluster.
+  case change
 }

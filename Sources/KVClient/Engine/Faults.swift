@@ -1,8 +1,8 @@
-internal import KVModel
+package import KVModel
 
 extension KVError {
   /// What a node said.
-  init(_ failure: Failure) {
+  package init(_ failure: Failure) {
     self.init(
       KVError.code(failure.code), failure.detail.isEmpty ? KVError.sentence(failure.code) : failure.detail,
       outcome: failure.outcome == .unknown ? .unknown : .notApplied,
@@ -16,7 +16,7 @@ extension KVError {
   }
 
   static func stopped(_ call: Call) -> KVError {
-    KVError(.notRunning, "the client was stopped", outcome: call.outcome, attempts: call.attempts)
+    KVError(.notRunning, "the client was stopped", outcome: call.outcome)
   }
 
   static func overloaded(_ what: String) -> KVError {
@@ -25,21 +25,18 @@ extension KVError {
 
   /// No link is left that a call could go to.
   static func unreachable(_ call: Call) -> KVError {
-    guard let fault = call.lastFault else {
-      return KVError(.invalidRequest, "no endpoint is known; give at least one as host:port")
-    }
-    return KVError(fault.code, fault.message, attempts: call.attempts)
+    call.lastError ?? KVError(.invalidRequest, "no endpoint is known; give at least one as host:port")
   }
 
   static func timedOut(_ call: Call) -> KVError {
-    let cause =
-      switch call.state {
-      case .sent(let link): "\(link.name) did not answer within the deadline"
-      case .waiting(let link): "no connection to \(link.name) within the deadline"
-      case .new, .ended: "the deadline passed"
-      }
-    let before = call.attempts.count > 1 ? call.lastFault.map { "; before that: \($0.message)" } ?? "" : ""
-    return KVError(.timedOut, cause + before, outcome: call.outcome, attempts: call.attempts)
+    var cause = "the deadline passed"
+    if let attempt = call.open.first {
+      let name = attempt.link.name
+      cause =
+        attempt.isSent ? "\(name) did not answer within the deadline" : "no connection to \(name) within the deadline"
+    }
+    if let before = call.lastError { cause += "; before that: \(before.message)" }
+    return KVError(.timedOut, cause, outcome: call.outcome)
   }
 
   private static func code(_ code: Failure.Code) -> Code {
