@@ -23,6 +23,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Reso
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -43,6 +44,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // System libraries (header-only or installed by Scripts/setup.sh).
@@ -63,7 +65,7 @@ let package = Package(
     swift("KVSimulator", ["KVModel", "KVCore"]),
     // Programs.
     executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),
-    executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
+    executable("kvctl", ["KVModel", "KVNet", "KVClient", argumentParser, logging, histogram]),
     executable("kvsim", ["KVModel", "KVCore", "KVSimulator", "KVClient", argumentParser, logging]),
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
@@ -75,7 +77,7 @@ let package = Package(
     .target(
       name: "FakeNodes", dependencies: ["KVModel", "KVCore", "KVNet"], path: "Tests/FakeNodes", swiftSettings: habits),
     tests("KVClientTests", ["KVModel", "KVNet", "KVClient", "FakeNodes", logging]),
-    tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
+    tests("KVCtlTests", ["KVModel", "KVNet", "KVClient", "kvctl", "FakeNodes", argumentParser, histogram]),
     // A store in a process of its own, for the tests that kill it and make its disk fail.
     .executableTarget(
       name: "StorageDriver", dependencies: ["KVModel", "KVCore", "KVStorage"], path: "Tests/StorageDriver",

@@ -24,7 +24,7 @@ KVClient    KVModel KVNet Dispatch Glibc Synchronization Logging ServiceLifecycl
 KVSimulator KVModel KVCore
 kvsim       KVModel KVCore KVSimulator KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 kvnode      KVModel KVCore KVStorage KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation
-kvctl       KVModel KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
+kvctl       KVModel KVNet KVClient ArgumentParser Histogram Logging Dispatch Glibc Synchronization Foundation
 TABLE
 }
 

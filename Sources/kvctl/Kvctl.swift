@@ -18,7 +18,7 @@ struct Kvctl: AsyncParsableCommand {
     version: "kvctl 1",
     subcommands: [
       GetVerb.self, PutVerb.self, DeleteVerb.self, ExplainVerb.self, ImportVerb.self, ExportVerb.self,
-      StatusVerb.self, HealthVerb.self, RingVerbs.self, ClusterVerbs.self,
+      StatusVerb.self, HealthVerb.self, RingVerbs.self, ClusterVerbs.self, BenchVerb.self,
     ])
 }
 

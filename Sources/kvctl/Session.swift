@@ -22,12 +22,16 @@ struct Session: Sendable {
 /// A verb of kvctl: arguments in, report out.
 protocol Verb: AsyncParsableCommand {
   var global: GlobalOptions { get }
+  /// Whether its report is about the cluster at the endpoints, which JSON then names.
+  var namesCluster: Bool { get }
   /// What can be checked and read before anything is connected.
   mutating func prepare() throws(CommandFailure)
   func execute(_ session: Session) async throws(CommandFailure) -> Report
 }
 
 extension Verb {
+  var namesCluster: Bool { true }
+
   mutating func prepare() throws(CommandFailure) {}
 
   mutating func run() async throws {
@@ -60,7 +64,7 @@ extension Verb {
 
   /// Of which cluster the report is; asked for where it is shown and somebody can be reached.
   private func identity(_ client: KVClient, _ report: Report) async -> ClusterIdentity? {
-    guard global.format == .json, report.exit != .cannotConnect else { return nil }
+    guard namesCluster, global.format == .json, report.exit != .cannotConnect else { return nil }
     guard let (layout, _) = try? await client.admin.fetchLayout(deadline: .seconds(1)) else { return nil }
     return ClusterIdentity(cluster: layout.cluster, layoutVersion: layout.version)
   }
