@@ -145,7 +145,8 @@ import Testing
   @Test func `what is no redis is told`() async throws {
     let cluster = try await FakeCluster.start(1)
     cluster.nodes[0].with { $0.manners = .says(Array("hello\r\n".utf8)) }
-    let ended = try await KvctlProcess(endpoints: [])("bench", "--target", "resp://\(cluster.endpoints[0])")
+    let ended = try await KvctlProcess(endpoints: ["127.0.0.1:1"])(
+      "bench", "--target", "resp://\(cluster.endpoints[0])")
     #expect(ended.status == 3)
     #expect(ended.errors.contains("does not speak redis' protocol"))
     await cluster.stop()
@@ -155,7 +156,7 @@ import Testing
     let redis = try await Redis.start()
     defer { redis.stop() }
     for workload in ["a", "f", "get", "put"] {
-      let ended = try await KvctlProcess(endpoints: [])(
+      let ended = try await KvctlProcess(endpoints: ["127.0.0.1:1"])(
         ["bench", "--target", "resp://127.0.0.1:\(redis.port)", "--load", "--workload", workload, "--pipeline", "3"]
           + short)
       #expect(ended.status == 0, "\(ended.errors)")

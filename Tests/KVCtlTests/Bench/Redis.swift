@@ -16,22 +16,23 @@ struct Redis {
     process.executableURL = URL(fileURLWithPath: path)
     process.arguments = ["--port", "\(port)", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
     process.currentDirectoryURL = FileManager.default.temporaryDirectory
-    let output = Pipe()
-    process.standardOutput = output
+    let log = try TemporaryFile([])
+    defer { log.remove() }
+    process.standardOutput = FileHandle(forWritingAtPath: log.path)
+    process.standardError = FileHandle.nullDevice
     try process.run()
-    var log = ""
-    while !log.contains("Ready to accept connections") {
-      let data = output.fileHandleForReading.availableData
-      guard !data.isEmpty else { throw RedisFault.didNotStart }
-      log += String(decoding: data, as: UTF8.self)
+    for _ in 0..<3_000 {
+      if String(decoding: log.bytes, as: UTF8.self).contains("Ready to accept connections") {
+        return Redis(port: port, process: process)
+      }
+      try await Task.sleep(for: .milliseconds(10))
     }
-    return Redis(port: port, process: process)
+    kill(process.processIdentifier, SIGKILL)
+    throw RedisFault.didNotStart
   }
 
-  func stop() {
-    process.terminate()
-    process.waitUntilExit()
-  }
+  /// It keeps nothing, and it was started from a thread that blocks SIGTERM, so it does too.
+  func stop() { kill(process.processIdentifier, SIGKILL) }
 
   private enum RedisFault: Error { case didNotStart }
 
