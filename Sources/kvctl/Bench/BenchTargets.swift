@@ -21,7 +21,7 @@ enum BenchTargets {
     _ address: Address, _ plan: BenchPlan, _ session: Session
   ) throws(CommandFailure) -> any BenchEngine {
     let node = ("\(address)", try resolve(address))
-    let options = options(plan, session, [node], .single)
+    let options = options(plan, session, [node], .single, .batch)
     return try made { () throws(SystemError) in try Fleet(options, drivers: plan.loops) { RESPWire() } }
   }
 
@@ -33,15 +33,16 @@ enum BenchTargets {
     let terms = RingKVWire.Terms(
       quorum: quorum(plan.consistency), cluster: layout.cluster, layoutVersion: layout.version,
       partitionBits: table.partitionBits, client: random.next())
-    let options = options(plan, session, nodes, .ring(table))
+    let options = options(plan, session, nodes, .ring(table), .each)
     return try made { () throws(SystemError) in try Fleet(options, drivers: plan.loops) { RingKVWire(terms) } }
   }
 
   private static func options(
-    _ plan: BenchPlan, _ session: Session, _ nodes: [(name: String, addresses: [SocketAddress])], _ router: Router
+    _ plan: BenchPlan, _ session: Session, _ nodes: [(name: String, addresses: [SocketAddress])], _ router: Router,
+    _ refill: LanePool.Refill
   ) -> Driver.Options {
     Driver.Options(
-      nodes: nodes, router: router, lanes: plan.clients, depth: plan.pipeline, keySize: plan.keySize,
+      nodes: nodes, router: router, lanes: plan.clients, depth: plan.pipeline, refill: refill, keySize: plan.keySize,
       values: values(plan), timeoutNs: UInt64(max(1, session.timeout / .nanoseconds(1))),
       connectLimitNs: UInt64(min(session.timeout, .seconds(5)) / .nanoseconds(1)), number: 0, drivers: 1,
       seed: plan.seed)

@@ -95,6 +95,23 @@ import Testing
     #expect(pool.take() == 1)
   }
 
+  @Test func `a batch is refilled when all of it is answered`() {
+    var pool = LanePool(depth: 3, refill: .batch)
+    #expect(!pool.isWaiting)
+    pool.add(0)
+    for _ in 0..<3 { #expect(pool.take() == 0) }
+    #expect(pool.isWaiting)
+    pool.giveBack(0, carried: 2, isReady: true)
+    pool.giveBack(0, carried: 1, isReady: true)
+    #expect(pool.isWaiting)
+    pool.giveBack(0, carried: 0, isReady: true)
+    #expect(!pool.isWaiting)
+    for _ in 0..<3 { #expect(pool.take() == 0) }
+    // Without a lane nobody waits: what begins fails.
+    pool.remove(0)
+    #expect(!pool.isWaiting)
+  }
+
   @Test func `a lane that is gone gets nothing, and gives back what it carried`() {
     var pool = LanePool(depth: 1)
     #expect(pool.take() == nil)

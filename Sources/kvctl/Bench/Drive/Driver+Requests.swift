@@ -22,7 +22,7 @@ extension Driver {
   /// Lets every free user begin that may. Called at the end of each batch of replies, at each tick, and by the ticker.
   func pump(_ now: UInt64) {
     guard run != nil else { return }
-    while let user = free.last, let begun = run?.next(at: now) {
+    while let user = free.last, !pools[0].isWaiting, let begun = run?.next(at: now) {
       switch begun {
       case .begin(let operation, let intended):
         free.removeLast()

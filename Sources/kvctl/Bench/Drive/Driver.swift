@@ -21,6 +21,8 @@ final class Driver: @unchecked Sendable {
     var router: Router
     var lanes: Int
     var depth: Int
+    /// Batches are for a single node: the next key's node may be the one that waits.
+    var refill: LanePool.Refill
     var keySize: Int
     var values: ValuePool
     /// How long a request may take.
@@ -84,7 +86,7 @@ final class Driver: @unchecked Sendable {
     self.options = options
     self.makeWire = makeWire
     loop = try EventLoop(label: "kvctl.bench.\(options.number)")
-    pools = options.nodes.map { _ in LanePool(depth: options.depth) }
+    pools = options.nodes.map { _ in LanePool(depth: options.depth, refill: options.refill) }
     users = [User](repeating: User(), count: options.lanes * options.depth)
     random = PRNG(seed: options.seed &+ UInt64(options.number))
     keys = KeyMaker(size: options.keySize)

@@ -3,7 +3,17 @@
 /// A lane holds a token for every request that it may carry and does not. A request takes a token; only when a node's
 /// lanes have none left does one carry more than `depth`, which happens when keys happen to crowd at one node. Pure.
 struct LanePool: Equatable, Sendable {
+  /// When an answered request makes room for the next one.
+  enum Refill: Equatable, Sendable {
+    /// At once: replies are independent of each other.
+    case each
+    /// When all of the lane's requests are answered, as `redis-benchmark -P` does it. Refilled one by one, a batch falls
+    /// apart wherever a buffer of the server ends, and the server pays two system calls for each piece.
+    case batch
+  }
+
   private let depth: Int
+  private let refill: Refill
   /// A lane stands here once for each of its tokens; the one that became free last is asked first.
   private var tokens: [Int] = []
   /// Lanes that are ready.
@@ -11,9 +21,15 @@ struct LanePool: Equatable, Sendable {
   private var cursor = 0
   private(set) var inFlight = 0
 
-  init(depth: Int) { self.depth = depth }
+  init(depth: Int, refill: Refill = .each) {
+    self.depth = depth
+    self.refill = refill
+  }
 
   var isReady: Bool { !ready.isEmpty }
+
+  /// Lanes are ready, and each waits for the rest of its batch.
+  var isWaiting: Bool { refill == .batch && isReady && tokens.isEmpty }
 
   /// A lane stands and carries nothing.
   mutating func add(_ lane: Int) {
@@ -37,7 +53,11 @@ struct LanePool: Equatable, Sendable {
   /// A request has left its lane, which now carries `carried`.
   mutating func giveBack(_ lane: Int, carried: Int, isReady: Bool) {
     inFlight -= 1
-    if isReady, carried < depth { tokens.append(lane) }
+    guard isReady else { return }
+    switch refill {
+    case .each: if carried < depth { tokens.append(lane) }
+    case .batch: if carried == 0 { for _ in 0..<depth { tokens.append(lane) } }
+    }
   }
 
   private mutating func crowded() -> Int? {
