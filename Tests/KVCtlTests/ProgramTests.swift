@@ -94,7 +94,8 @@ import Testing
     let kvctl = KvctlProcess(endpoints: [])
     let verbs: [[String]] = [
       [], ["get"], ["put"], ["delete"], ["explain"], ["import"], ["export"], ["status"], ["health"], ["ring"],
-      ["ring", "show"], ["ring", "locate"], ["cluster"], ["cluster", "init"],
+      ["ring", "show"], ["ring", "locate"], ["cluster"], ["cluster", "init"], ["doctor"], ["top"], ["config"],
+      ["config", "show"], ["bench"],
     ]
     for verb in verbs {
       let ended = try await kvctl(verb + ["--help"])
