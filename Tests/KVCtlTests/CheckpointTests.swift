@@ -47,18 +47,18 @@ import Testing
     let file = try TemporaryFile(Array((1...500).map { "k\($0)\tv\n" }.joined().utf8))
     let checkpoint = path()
     defer { file.remove() }
-    let import_ = ["import", file.path, "--format", "tsv", "--in-flight", "4", "--checkpoint", checkpoint]
+    let importFile = ["import", file.path, "--format", "tsv", "--in-flight", "4", "--checkpoint", checkpoint]
     let puts = Atomic<Int>(0)
     node.script { request, _ in
       guard request.frameType == .put, puts.add(1, ordering: .relaxed).newValue > 200 else { return nil }
       return .reply(.failed(Failure(.unavailable, needed: 2, got: 1)))
     }
-    let stopped = try await kvctl(import_ + ["--timeout", "2s"])
+    let stopped = try await kvctl(importFile + ["--timeout", "2s"])
     #expect(stopped.status == 7)
     let done = try Checkpoint(path: checkpoint, subject: file.path).linesDone()
     #expect((1...200).contains(done))
     node.script(nil)
-    let resumed = try await kvctl(import_ + ["--json"])
+    let resumed = try await kvctl(importFile + ["--json"])
     #expect(resumed.status == 0, "\(resumed.errors)")
     #expect(resumed.text.contains(#""resumed_at": \#(done)"#))
     #expect(resumed.text.contains(#""written": \#(500 - done)"#))
