@@ -25,6 +25,7 @@ let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let coreMetrics: Target.Dependency = .product(name: "CoreMetrics", package: "swift-metrics")
 let tracing: Target.Dependency = .product(name: "Tracing", package: "swift-distributed-tracing")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let histogram: Target.Dependency = .product(name: "Histogram", package: "hdrhistogram-swift")
 let yams: Target.Dependency = .product(name: "Yams", package: "Yams")
 
 let package = Package(
@@ -49,6 +50,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-distributed-tracing", from: "1.7.3"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
     .package(url: "https://github.com/jpsim/Yams", from: "6.2.2"),
+    .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift", from: "0.2.0"),
   ],
   targets: [
     // System libraries (header-only or installed by Scripts/setup.sh).
@@ -73,7 +75,7 @@ let package = Package(
     swift("KVSimulator", ["KVModel", "KVCore"]),
     // Programs.
     executable("kvnode", ["KVModel", "KVStorage", "KVServer", argumentParser, logging, yams]),
-    executable("kvctl", ["KVModel", "KVClient", argumentParser, logging]),
+    executable("kvctl", ["KVModel", "KVNet", "KVClient", argumentParser, logging, histogram]),
     executable("kvsim", ["KVModel", "KVCore", "KVSimulator", "KVClient", argumentParser, logging]),
 
     tests("KVModelTests", ["KVModel"], resources: [.copy("Fixtures")]),
@@ -91,7 +93,7 @@ let package = Package(
         coreMetrics, tracing, .product(name: "MetricsTestKit", package: "swift-metrics"),
         .product(name: "InMemoryTracing", package: "swift-distributed-tracing"),
       ]),
-    tests("KVCtlTests", ["KVModel", "KVClient", "kvctl", "FakeNodes", argumentParser]),
+    tests("KVCtlTests", ["KVModel", "KVNet", "KVClient", "kvctl", "FakeNodes", argumentParser, histogram]),
     // A store in a process of its own, for the tests that kill it and make its disk fail.
     .executableTarget(
       name: "StorageDriver", dependencies: ["KVModel", "KVCore", "KVStorage"], path: "Tests/StorageDriver",

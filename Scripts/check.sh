@@ -26,7 +26,7 @@ KVClientTesting KVModel KVCore KVClient Glibc Synchronization
 KVSimulator KVModel KVCore
 kvsim       KVModel KVCore KVSimulator KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
 kvnode      KVModel KVCore KVStorage KVServer ArgumentParser Logging ServiceLifecycle Yams Dispatch Glibc Synchronization Foundation
-kvctl       KVModel KVClient ArgumentParser Logging Dispatch Glibc Synchronization Foundation
+kvctl       KVModel KVNet KVClient ArgumentParser Histogram Logging Dispatch Glibc Synchronization Foundation
 TABLE
 }
 

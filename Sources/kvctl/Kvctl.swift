@@ -18,7 +18,8 @@ struct Kvctl: AsyncParsableCommand {
     version: "kvctl 1",
     subcommands: [
       GetVerb.self, PutVerb.self, DeleteVerb.self, ExplainVerb.self, ImportVerb.self, ExportVerb.self,
-      StatusVerb.self, HealthVerb.self, RingVerbs.self, ClusterVerbs.self,
+      StatusVerb.self, HealthVerb.self, DoctorVerb.self, RingVerbs.self, ClusterVerbs.self,
+      ConfigVerbs.self, TopVerb.self, BenchVerb.self,
     ])
 }
 

@@ -22,27 +22,43 @@ struct Session: Sendable {
 /// A verb of kvctl: arguments in, report out.
 protocol Verb: AsyncParsableCommand {
   var global: GlobalOptions { get }
+  /// Whether its report is about the cluster at the endpoints, which JSON then names.
+  var namesCluster: Bool { get }
+  /// How often it is run anew until it is interrupted; nil: once.
+  var watchEvery: Duration? { get }
   /// What can be checked and read before anything is connected.
   mutating func prepare() throws(CommandFailure)
   func execute(_ session: Session) async throws(CommandFailure) -> Report
 }
 
 extension Verb {
+  var namesCluster: Bool { true }
+  var watchEvery: Duration? { nil }
+
   mutating func prepare() throws(CommandFailure) {}
 
   mutating func run() async throws {
-    var report: Report
-    var identity: ClusterIdentity?
+    let exit: ShellStatus
     do throws(CommandFailure) {
+      try checkWatch()
       try prepare()
       let endpoints = try global.addresses(environment: ProcessInfo.processInfo.environment)
-      (report, identity) = await connected(endpoints, try global.limit())
-    } catch { report = Report(error) }
-    Output.write(report, global.format, identity)
-    if report.exit != .done { throw ExitCode(report.exit.rawValue) }
+      exit = await connected(endpoints, try global.limit())
+    } catch {
+      let report = Report(error)
+      Output.write(report, global.format, nil)
+      exit = report.exit
+    }
+    if exit != .done { throw ExitCode(exit.rawValue) }
   }
 
-  private func connected(_ endpoints: [Address], _ timeout: Duration) async -> (Report, ClusterIdentity?) {
+  private func checkWatch() throws(CommandFailure) {
+    guard let watch = global.watch?.duration else { return }
+    guard watchEvery != nil else { throw .usage("--watch: this verb shows nothing that changes; use status or top") }
+    guard watch >= .milliseconds(100) else { throw .usage("--watch is below 100ms; give for example 2s") }
+  }
+
+  private func connected(_ endpoints: [Address], _ timeout: Duration) async -> ShellStatus {
     var configuration = KVClientConfiguration(endpoints: endpoints.map(\.description))
     configuration.deadline = timeout
     configuration.connectTimeout = min(timeout, .seconds(2))
@@ -52,15 +68,34 @@ extension Verb {
       let session = Session(
         client: client, endpoints: endpoints, timeout: timeout,
         colour: Colour(isOn: Terminal.hasColour(noColor: global.noColor)), isYes: global.yes)
-      let report: Report
-      do throws(CommandFailure) { report = try await execute(session) } catch { report = Report(error) }
-      return (report, await identity(client, report))
+      guard let pause = watchEvery else { return await show(session, Screen(isOn: false)) }
+      return await watch(session, every: pause)
+    }
+  }
+
+  /// Runs once, and shows what came of it.
+  private func show(_ session: Session, _ screen: Screen) async -> ShellStatus {
+    let report: Report
+    do throws(CommandFailure) { report = try await execute(session) } catch { report = Report(error) }
+    let identity = await identity(session.client, report)
+    screen.clear()
+    Output.write(report, global.format, identity)
+    return report.exit
+  }
+
+  /// Runs again and again, on a terminal in place, until it is interrupted. A cluster that is away for a while is shown
+  /// as that.
+  private func watch(_ session: Session, every pause: Duration) async -> ShellStatus {
+    let screen = Screen(isOn: Terminal.isOutput && global.format == .table)
+    while true {
+      let exit = await show(session, screen)
+      do { try await Task.sleep(for: pause) } catch { return exit }
     }
   }
 
   /// Of which cluster the report is; asked for where it is shown and somebody can be reached.
   private func identity(_ client: KVClient, _ report: Report) async -> ClusterIdentity? {
-    guard global.format == .json, report.exit != .cannotConnect else { return nil }
+    guard namesCluster, global.format == .json, report.exit != .cannotConnect else { return nil }
     guard let (layout, _) = try? await client.admin.fetchLayout(deadline: .seconds(1)) else { return nil }
     return ClusterIdentity(cluster: layout.cluster, layoutVersion: layout.version)
   }

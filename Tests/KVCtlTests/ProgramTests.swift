@@ -5,58 +5,10 @@ import Testing
 
 @testable import kvctl
 
-/// The program itself, as a process, against fake nodes.
-private struct Kvctl {
-  var endpoints: [String]
-
-  struct Ended: Sendable {
-    var status: Int32
-    var output: [UInt8]
-    var errors: String
-
-    var text: String { String(decoding: output, as: UTF8.self) }
-  }
-
-  func callAsFunction(_ arguments: String..., input: [UInt8]? = nil) async throws -> Ended {
-    try await self(arguments, input: input)
-  }
-
-  /// `interrupt`: sends SIGINT once this holds.
-  func callAsFunction(
-    _ arguments: [String], input: [UInt8]? = nil, interrupt: (@Sendable () -> Bool)? = nil
-  ) async throws -> Ended {
-    let directory = URL(fileURLWithPath: CommandLine.arguments[0]).deletingLastPathComponent()
-    let (output, errors) = (try TemporaryFile([]), try TemporaryFile([]))
-    let stdin = try TemporaryFile(input ?? [])
-    defer { for file in [output, errors, stdin] { file.remove() } }
-    let process = Process()
-    process.executableURL = directory.appendingPathComponent("kvctl")
-    process.arguments = arguments
-    var environment = ProcessInfo.processInfo.environment
-    environment["KVCTL_ENDPOINTS"] = endpoints.joined(separator: ",")
-    process.environment = environment
-    process.standardInput = FileHandle(forReadingAtPath: stdin.path)
-    process.standardOutput = FileHandle(forWritingAtPath: output.path)
-    process.standardError = FileHandle(forWritingAtPath: errors.path)
-    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-      process.terminationHandler = { _ in continuation.resume() }
-      do { try process.run() } catch { return continuation.resume(throwing: error) }
-      guard let interrupt else { return }
-      let id = process.processIdentifier
-      Task {
-        while !interrupt() { try await Task.sleep(for: .milliseconds(1)) }
-        kill(id, SIGINT)
-      }
-    }
-    return Ended(
-      status: process.terminationStatus, output: output.bytes, errors: String(decoding: errors.bytes, as: UTF8.self))
-  }
-}
-
 @Suite struct `The program` {
   @Test func `a value goes in and comes out untouched, through arguments, pipes and files`() async throws {
     let cluster = try await FakeCluster.start(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     let put = try await kvctl("put", "greeting", "hello")
     #expect(put.status == 0)
     #expect(put.output == [])
@@ -80,7 +32,7 @@ private struct Kvctl {
 
   @Test func `an absent key exits with 5, in tables and in JSON`() async throws {
     let cluster = try await FakeCluster.start(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     let table = try await kvctl("get", "absent")
     #expect(table.status == 5)
     #expect(table.output == [])
@@ -97,7 +49,7 @@ private struct Kvctl {
 
   @Test func `siblings are told on stderr, shown by json, and merged with the context`() async throws {
     let cluster = try await FakeCluster.start(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     let before = try await kvctl("get", "cart", "--show-context")
     let token = try #require(before.errors.split(separator: "\n").first { $0.hasPrefix("context ") }?.dropFirst(8))
     #expect(try await kvctl("put", "cart", "a", "--context", String(token)).status == 0)
@@ -115,7 +67,7 @@ private struct Kvctl {
   }
 
   @Test func `usage errors are one line and 2`() async throws {
-    let kvctl = Kvctl(endpoints: ["127.0.0.1:1"])
+    let kvctl = KvctlProcess(endpoints: ["127.0.0.1:1"])
     let long = String(repeating: "k", count: 257)
     let calls: [[String]] = [
       ["get", ""], ["get", long], ["put", "k", "v", "--ttl", "0s"], ["get", "k", "--consistency", "some"],
@@ -139,10 +91,11 @@ private struct Kvctl {
   }
 
   @Test func `every verb has help with an example`() async throws {
-    let kvctl = Kvctl(endpoints: [])
+    let kvctl = KvctlProcess(endpoints: [])
     let verbs: [[String]] = [
       [], ["get"], ["put"], ["delete"], ["explain"], ["import"], ["export"], ["status"], ["health"], ["ring"],
-      ["ring", "show"], ["ring", "locate"], ["cluster"], ["cluster", "init"],
+      ["ring", "show"], ["ring", "locate"], ["cluster"], ["cluster", "init"], ["doctor"], ["top"], ["config"],
+      ["config", "show"], ["bench"],
     ]
     for verb in verbs {
       let ended = try await kvctl(verb + ["--help"])
@@ -154,7 +107,7 @@ private struct Kvctl {
   @Test func `nobody there is 3, within the timeout`() async throws {
     let cluster = try await FakeCluster.start(1)
     await cluster.stop()
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     for call in [["get", "k"], ["put", "k", "v"], ["status"], ["health"], ["ring", "show"], ["cluster", "init"]] {
       let ended = try await kvctl(call)
       #expect(ended.status == 3, "\(call)")
@@ -164,7 +117,7 @@ private struct Kvctl {
 
   @Test func `no quorum is 7, an unknown outcome 8, a timeout 124`() async throws {
     let cluster = try await FakeCluster.start(1)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     cluster.nodes[0].script { request, _ in
       request.key == nil ? nil : .reply(.failed(Failure(.unavailable, needed: 2, got: 1)))
     }
@@ -181,7 +134,7 @@ private struct Kvctl {
     let cluster = try await FakeCluster.start(1)
     let node = cluster.nodes[0]
     node.script { request, _ in request.key == nil ? nil : .silence }
-    let ended = try await Kvctl(endpoints: cluster.endpoints)(["put", "k", "v"]) { !node.keyed.isEmpty }
+    let ended = try await KvctlProcess(endpoints: cluster.endpoints)(["put", "k", "v"]) { !node.keyed.isEmpty }
     #expect(ended.status == 130)
     #expect(ended.errors.contains("interrupted; the outcome is unknown"))
     await cluster.stop()
@@ -189,7 +142,7 @@ private struct Kvctl {
 
   @Test func `cluster init forms, repeats without harm, and status and health then agree`() async throws {
     let cluster = try await FakeCluster.unformed(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     #expect(try await kvctl("status").text.contains("WARN  no cluster is formed"))
     #expect(try await kvctl("health").status == 1)
     let formed = try await kvctl("cluster", "init", "--yes")
@@ -213,7 +166,7 @@ private struct Kvctl {
     let cluster = try await FakeCluster.unformed(3)
     cluster.nodes[1].with { $0.description.settings.readQuorum = 3 }
     cluster.nodes[2].with { $0.description.settings.leafBits = 3 }
-    let ended = try await Kvctl(endpoints: cluster.endpoints)("cluster", "init", "--yes")
+    let ended = try await KvctlProcess(endpoints: cluster.endpoints)("cluster", "init", "--yes")
     #expect(ended.status == 10)
     #expect(ended.errors.contains("disagree on read quorum"))
     #expect(ended.errors.contains("disagree on leaf bits"))
@@ -222,7 +175,7 @@ private struct Kvctl {
 
   @Test func `import skips broken lines by number, and export gives back what it read`() async throws {
     let cluster = try await FakeCluster.start(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     var lines = (1...2_000).map { #"{"key":"k\#($0)","value":"value \#($0)"}"# }
     lines[6] = "broken"
     lines[99] = #"{"key":"","value":""}"#
@@ -252,7 +205,7 @@ private struct Kvctl {
       request.key == nil ? nil : .reply(.failed(Failure(.unavailable, needed: 2, got: 1)))
     }
     let lines = (1...5_000).map { "k\($0)\tv" }.joined(separator: "\n")
-    let ended = try await Kvctl(endpoints: cluster.endpoints)(
+    let ended = try await KvctlProcess(endpoints: cluster.endpoints)(
       "import", "-", "--timeout", "200ms", input: Array(lines.utf8))
     #expect(ended.status == 7)
     #expect(ended.text.contains("stopped after line"))
@@ -261,7 +214,7 @@ private struct Kvctl {
 
   @Test func `explain shows each owner and repairs nothing`() async throws {
     let cluster = try await FakeCluster.start(3)
-    let kvctl = Kvctl(endpoints: cluster.endpoints)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
     _ = try await kvctl("put", "k", "v")
     let ended = try await kvctl("explain", "k")
     #expect(ended.status == 0)

@@ -9,6 +9,13 @@ enum Files {
     return descriptor
   }
 
+  /// Bytes of a regular file; 0 for anything else.
+  static func size(_ descriptor: Int32) -> UInt64 {
+    var status = stat()
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG else { return 0 }
+    return UInt64(max(0, status.st_size))
+  }
+
   /// Up to `bytesMax` bytes; empty at the end.
   static func readBlock(_ descriptor: Int32, bytesMax: Int) throws(CommandFailure) -> [UInt8] {
     var code: Int32 = 0

@@ -41,6 +41,12 @@ struct GlobalOptions: ParsableArguments {
     help: "table for people; json: one document; jsonl: one row of its data a line.")
   var output: OutputFormat = .table
 
+  @Option(
+    name: .long,
+    help: ArgumentHelp("status and top: show it anew so often, until interrupted.", valueName: "duration"),
+    transform: DurationArgument.init(reading:))
+  var watch: DurationArgument?
+
   @Flag(name: .long, help: "The same as -o json.")
   var json = false
 

@@ -2,7 +2,7 @@
 ///
 /// ArgumentParser knows them on the verbs only, so those in front are moved to the end (in front of a `--`).
 enum LeadingOptions {
-  private static let withValue: Set<String> = ["--endpoints", "--timeout", "--output", "-o"]
+  private static let withValue: Set<String> = ["--endpoints", "--timeout", "--output", "-o", "--watch"]
   private static let flags: Set<String> = ["--json", "--no-color", "--yes"]
 
   static func moved(_ arguments: [String]) -> [String] {

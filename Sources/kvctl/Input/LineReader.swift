@@ -16,17 +16,23 @@ struct LineReader {
   private var block: [UInt8] = []
   private var offset = 0
   private var isAtEnd = false
+  /// Bytes that were read so far.
+  private(set) var bytesRead: UInt64 = 0
+  /// Bytes of the file; 0 for a pipe.
+  let size: UInt64
   private static let blockBytes = 256 << 10
 
   /// `-` is standard input.
   init(path: String) throws(CommandFailure) {
     ownsDescriptor = path != "-"
     descriptor = try path == "-" ? STDIN_FILENO : Files.open(path)
+    size = Files.size(descriptor)
   }
 
   /// Over an open descriptor, which stays the caller's.
   init(descriptor: Int32) {
     self.descriptor = descriptor
+    size = Files.size(descriptor)
     ownsDescriptor = false
   }
 
@@ -62,6 +68,7 @@ struct LineReader {
     guard !isAtEnd else { return false }
     block = try Files.readBlock(descriptor, bytesMax: LineReader.blockBytes)
     offset = 0
+    bytesRead += UInt64(block.count)
     isAtEnd = block.isEmpty
     return !isAtEnd
   }

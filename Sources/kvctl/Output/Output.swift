@@ -39,6 +39,7 @@ enum Output {
 /// What is at the other end of stdin, stdout and stderr.
 enum Terminal {
   static var isInput: Bool { isatty(STDIN_FILENO) == 1 }
+  static var isOutput: Bool { isatty(STDOUT_FILENO) == 1 }
   static var isError: Bool { isatty(STDERR_FILENO) == 1 }
 
   static func hasColour(noColor: Bool) -> Bool {
@@ -52,4 +53,12 @@ enum Terminal {
     let answer = readLine()?.lowercased() ?? ""
     return answer == "y" || answer == "yes"
   }
+}
+
+/// The terminal's screen, for what is shown anew in place.
+struct Screen {
+  var isOn: Bool
+
+  /// To the upper left corner, and everything behind it gone.
+  func clear() { if isOn { Output.bytes(Array("\u{1b}[H\u{1b}[J".utf8)) } }
 }

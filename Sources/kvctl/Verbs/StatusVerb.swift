@@ -10,9 +10,12 @@ struct StatusVerb: Verb {
       shown; scripts ask 'kvctl health'.
 
       Example: kvctl status --endpoints 10.0.0.1:7420,10.0.0.2:7420
+      Example: kvctl status --watch 2s
       """)
 
   @OptionGroup var global: GlobalOptions
+
+  var watchEvery: Duration? { global.watch?.duration }
 
   func execute(_ session: Session) async throws(CommandFailure) -> Report {
     let survey = await Survey.take(session)
@@ -67,6 +70,7 @@ enum StatusDocument {
     case .draining: "draining"
     case .down: "down!"
     case .cutOff: "cut off!"
+    case .isolated: "isolated!"
     case .wiped: "wiped!"
     }
   }
@@ -88,6 +92,7 @@ enum StatusDocument {
       ("replication", .integer(health.layout.settings.replication)),
       ("read_quorum", .integer(health.layout.settings.readQuorum)),
       ("write_quorum", .integer(health.layout.settings.writeQuorum)),
+      ("broken_links", .array(health.links.map(\.json))),
       ("verdict", .text(health.isWhole ? "ok" : "warn")), ("warnings", .array(health.warnings.map(JSON.text))),
     ])
   }

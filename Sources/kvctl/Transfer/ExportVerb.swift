@@ -12,7 +12,11 @@ struct ExportVerb: Verb {
       Of concurrent versions the newest is exported. An expiry is written as the time that is left. Lines come in the
       order of the list. Absent keys are counted, and make the exit code 5 when they are all.
 
+      With --checkpoint the same command, given again after an interruption, goes on behind the keys that were written:
+      append its output. The keys of the last moment may then stand there twice, which import does not mind.
+
       Example: kvctl export --keys packages.jsonl > copy.jsonl
+      Example: kvctl export --keys packages.jsonl --checkpoint copy.checkpoint >> copy.jsonl
       Example: cut -f1 table.tsv | kvctl export --keys - --format tsv
       """)
 
@@ -24,6 +28,8 @@ struct ExportVerb: Verb {
   var keysFormat: EntryFormat?
   @Option(name: .long, help: ArgumentHelp("Gets under way at once, 1 to 4096.", valueName: "count"))
   var inFlight = 64
+  @Option(name: .long, help: ArgumentHelp("Where it is noted how far it has come.", valueName: "file"))
+  var checkpoint: String?
   @Option(name: .long, help: "one, quorum (default) or all owners must answer.")
   var consistency: String?
   @Option(name: .customShort("r"), help: "So many owners must answer.")
@@ -43,7 +49,7 @@ struct ExportVerb: Verb {
     defer { lines.finish() }
     let exporter = Exporter(
       session: session, consistency: try Consistency.of(consistency, count: r, flag: "-r"), inFlight: inFlight,
-      format: format)
+      format: format, checkpoint: checkpoint.map { Checkpoint(path: $0, subject: keys) })
     return try await exporter.run(&lines, path: keys, keysFormat: keysFormat)
   }
 }
@@ -54,6 +60,7 @@ struct Exporter {
   let consistency: KVConsistency
   let inFlight: Int
   let format: EntryFormat
+  let checkpoint: Checkpoint?
 
   private enum Fate: Sendable {
     case line([UInt8], siblings: Int)
@@ -81,7 +88,10 @@ struct Exporter {
   func run(
     _ lines: inout LineReader, path: String, keysFormat: EntryFormat?
   ) async throws(CommandFailure) -> Report {
+    var checkpoint = checkpoint
     var tally = Tally()
+    let resumeAt = try checkpoint?.linesDone() ?? 0
+    var (done, progress) = (resumeAt, Progress())
     var keysFormat = keysFormat
     var number = 0
     var isAtEnd = false
@@ -94,6 +104,7 @@ struct Exporter {
           break
         }
         number += 1
+        if number <= resumeAt { continue }
         guard case .bytes(let bytes) = line else {
           batch.append((number, .failure(LineFault("it is longer than \(LineReader.bytesMax) bytes"))))
           continue
@@ -104,7 +115,15 @@ struct Exporter {
         batch.append((number, Result { () throws(LineFault) in try form.key(bytes) }))
       }
       await export(batch, &tally)
+      // What failed is tried again by the command that goes on.
+      if tally.exit == .done, !Task.isCancelled {
+        done = max(done, number)
+        try checkpoint?.note(done)
+      }
+      progress.show(ProgressBar.line(lines.bytesRead, of: lines.size, "\(Units.count(tally.exported)) exported"))
     }
+    progress.clear()
+    try checkpoint?.finish(done, isWhole: isAtEnd && done == number)
     return report(tally)
   }
 

@@ -1,66 +1,6 @@
 import KVClient
 import KVModel
 
-/// What every known node says, asked from here, one by one.
-struct Survey: Sendable {
-  typealias Answer = Result<NodeDescription, KVError>
-
-  /// In the order of the addresses asked.
-  var answers: [(address: Address, answer: Answer)] = []
-  var layout: Layout?
-  var table: PartitionTable?
-
-  /// Asks all endpoints, then the members of the layout that none of them was.
-  static func take(_ session: Session) async -> Survey {
-    let limit = min(session.timeout, .seconds(3))
-    var survey = Survey()
-    survey.answers = await describe(session.endpoints, session, limit)
-    let informed = survey.descriptions.max { $0.1.layoutVersion < $1.1.layoutVersion }
-    guard let (address, description) = informed, description.layoutVersion > 0 else { return survey }
-    guard let (layout, table) = try? await session.admin.fetchLayout(address, deadline: limit) else { return survey }
-    survey.layout = layout
-    survey.table = table
-    let known = Set(survey.descriptions.map(\.1.member.id))
-    let asked = Set(session.endpoints)
-    let others = layout.members.filter { !known.contains($0.id) && !asked.contains($0.clientAddress) }
-    survey.answers += await describe(others.map(\.clientAddress), session, limit)
-    return survey
-  }
-
-  /// All at once; the answers in the order of the addresses.
-  static func describe(
-    _ addresses: [Address], _ session: Session, _ limit: Duration
-  ) async -> [(address: Address, answer: Answer)] {
-    // Tasks of their own rather than a task group: a release build of one that answers this `Result` now and then ended
-    // in SIGILL inside the group (Swift 6.3.1).
-    let asked = addresses.map { address in Task { await describe(address, session, limit) } }
-    var answers: [(address: Address, answer: Answer)] = []
-    for (address, task) in zip(addresses, asked) { answers.append((address, await task.value)) }
-    return answers
-  }
-
-  private static func describe(_ address: Address, _ session: Session, _ limit: Duration) async -> Answer {
-    do throws(KVError) { return .success(try await session.admin.describe(address, deadline: limit)) } catch {
-      return .failure(error)
-    }
-  }
-
-  var descriptions: [(Address, NodeDescription)] {
-    answers.compactMap { entry in (try? entry.answer.get()).map { (entry.address, $0) } }
-  }
-
-  /// The failures of those that did not answer.
-  var failures: [CommandFailure] {
-    answers.compactMap { entry in
-      if case .failure(let error) = entry.answer {
-        CommandFailure(error, node: entry.address.description)
-      } else {
-        nil
-      }
-    }
-  }
-}
-
 /// The members of a cluster and how each is.
 struct ClusterHealth {
   enum Condition: Equatable {
@@ -72,13 +12,15 @@ struct ClusterHealth {
     case down(sinceMs: UInt64?)
     /// Its peers reach it, this machine does not.
     case cutOff
+    /// This machine reaches it, none of its peers does: it coordinates nothing, and counts for no quorum but its own.
+    case isolated
     /// Another identity answers at its address: its data is gone.
     case wiped
 
     var serves: Bool {
       switch self {
       case .up, .slow, .cutOff: true
-      case .draining, .down, .wiped: false
+      case .draining, .down, .isolated, .wiped: false
       }
     }
   }
@@ -94,6 +36,8 @@ struct ClusterHealth {
 
   let layout: Layout
   let rows: [Row]
+  /// Links between members that serve, which at least one end reports as broken.
+  let links: [BrokenLink]
   /// Partitions of which fewer owners serve than a quorum needs.
   let belowQuorum: Int
   /// Copies of all partitions.
@@ -114,6 +58,7 @@ struct ClusterHealth {
     copies = table.owners.count
     self.layout = layout
     self.rows = rows.sorted { ClusterHealth.precedes($0.member.name, $1.member.name) }
+    links = BrokenLink.all(among: self.rows)
   }
 
   /// `n2` before `n10`.
@@ -127,6 +72,7 @@ struct ClusterHealth {
     let views = descriptions.flatMap { $0.1.peers.filter { $0.node == member.id } }
     if let own = descriptions.first(where: { $0.1.member.id == member.id })?.1 {
       if own.state == .draining { return (.draining, own) }
+      if !views.isEmpty, views.allSatisfy({ $0.health == .unreachable }) { return (.isolated, own) }
       return (!views.isEmpty && views.allSatisfy { $0.health == .slow } ? .slow : .up, own)
     }
     let impostor = descriptions.contains { address, description in
@@ -137,12 +83,12 @@ struct ClusterHealth {
     return (.down(sinceMs: views.filter { $0.health == .unreachable }.map(\.sinceMs).max()), nil)
   }
 
-  var isWhole: Bool { rows.allSatisfy { $0.condition == .up } }
+  var isWhole: Bool { rows.allSatisfy { $0.condition == .up } && links.isEmpty }
 }
 
 extension ClusterHealth {
-  /// A sentence for each member that is not as it should be, and what will be needed.
-  var warnings: [String] { rows.compactMap(warning) }
+  /// A sentence for each member and each link that is not as it should be, and what will be needed.
+  var warnings: [String] { rows.compactMap(warning) + links.map(\.warning) }
 
   private func warning(_ row: Row) -> String? {
     let name = row.member.name
@@ -153,6 +99,7 @@ extension ClusterHealth {
     case .down(let sinceMs):
       let since = sinceMs.map { " for \(Units.span(ms: $0))" } ?? ""
       return "\(name) unreachable\(since), intent up"
+    case .isolated: return "\(name) answers here, but none of its peers reaches it"
     case .cutOff: return "\(name) cannot be reached from here at \(row.member.clientAddress), but its peers reach it"
     case .wiped:
       return "\(name) lost its identity: another data directory answers at \(row.member.clientAddress). Restore the "

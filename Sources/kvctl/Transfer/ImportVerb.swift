@@ -9,10 +9,13 @@ struct ImportVerb: Verb {
       {"base64":"…"}. TSV: key TAB value, with \\t \\n \\r \\\\ and \\xHH for any byte. The format is told by --format,
       else by the file's name, else by its first byte.
 
+      With --checkpoint the same command, given again after an interruption, goes on behind the lines that are done.
+
       A line that cannot be read is reported by its number, skipped and counted, and makes the exit code 1. A key that
       stands in more than one line ends with any of their values.
 
       Example: kvctl import packages.jsonl
+      Example: kvctl import packages.jsonl --checkpoint packages.checkpoint
       Example: generate | kvctl import - --format tsv --in-flight 128
       """)
 
@@ -22,6 +25,8 @@ struct ImportVerb: Verb {
   var format: EntryFormat?
   @Option(name: .long, help: ArgumentHelp("Puts under way at once, 1 to 4096.", valueName: "count"))
   var inFlight = 64
+  @Option(name: .long, help: ArgumentHelp("Where it is noted how far it has come.", valueName: "file"))
+  var checkpoint: String?
   @Option(name: .customShort("w"), help: "So many owners must have each durably.")
   var w: Int?
   @Option(name: .long, help: "one, quorum (default) or all owners must have each durably.")
@@ -37,7 +42,8 @@ struct ImportVerb: Verb {
     var lines = try LineReader(path: file)
     defer { lines.finish() }
     let importer = Importer(
-      session: session, consistency: try Consistency.of(consistency, count: w, flag: "-w"), inFlight: inFlight)
+      session: session, consistency: try Consistency.of(consistency, count: w, flag: "-w"), inFlight: inFlight,
+      checkpoint: checkpoint.map { Checkpoint(path: $0, subject: file) })
     return try await importer.run(&lines, path: file, format: format)
   }
 }
@@ -49,28 +55,36 @@ struct Importer {
   let session: Session
   let consistency: KVConsistency
   let inFlight: Int
+  let checkpoint: Checkpoint?
 
   /// What became of one line.
   enum Fate: Sendable {
-    case written
+    case written(line: Int)
     case failed(line: Int, KVError)
   }
 
   func run(
     _ lines: inout LineReader, path: String, format: EntryFormat?
   ) async throws(CommandFailure) -> Report {
-    var tally = ImportTally(clock: .now)
+    var checkpoint = checkpoint
+    var tally = ImportTally(clock: .now, linesDone: try checkpoint?.linesDone() ?? 0)
     var format = format
     var underWay = 0
     do {
       try await withThrowingTaskGroup(of: Fate.self) { group in
         while tally.stop == nil, !Task.isCancelled, let line = try lines.next() {
           tally.lines += 1
+          if tally.lines <= tally.resumedAt { continue }
+          tally.show(lines)
+          try checkpoint?.note(tally.watermark.done)
           guard case .bytes(let bytes) = line else {
             tally.onBroken("it is longer than \(LineReader.bytesMax) bytes")
             continue
           }
-          if bytes.isEmpty { continue }
+          if bytes.isEmpty {
+            tally.watermark.settle(tally.lines)
+            continue
+          }
           let form = format ?? EntryFormat.guess(path: path, firstLine: bytes)
           format = form
           guard let entry = tally.entry(bytes, form) else { continue }
@@ -84,6 +98,7 @@ struct Importer {
       throw CommandFailure(.error, "io", "the import ended: \(error)")
     }
     tally.progress.clear()
+    try checkpoint?.finish(tally.watermark.done, isWhole: tally.watermark.done == tally.lines && !Task.isCancelled)
     return tally.report(path)
   }
 
@@ -95,7 +110,7 @@ struct Importer {
       do throws(KVError) {
         // Each try has the whole time of a call: a short last one would end as unknown what was clearly refused.
         try await session.client.put(entry.key, entry.value, ttl: entry.ttl, consistency: consistency)
-        return .written
+        return .written(line: line)
       } catch {
         let wait = error.retryAfter ?? pause
         guard error.isRetryable, ContinuousClock.now.advanced(by: wait) < end else { return .failed(line: line, error) }
@@ -109,6 +124,9 @@ struct Importer {
 /// What an import has come to.
 struct ImportTally {
   var lines = 0
+  /// Lines that an import before this one has done.
+  let resumedAt: Int
+  var watermark: LineWatermark
   private(set) var written = 0
   private(set) var broken = 0
   private(set) var failed = 0
@@ -122,7 +140,18 @@ struct ImportTally {
   /// Lines told of one by one; the rest are counted.
   static let toldMax = 100
 
-  init(clock start: ContinuousClock.Instant) { self.start = start }
+  init(clock start: ContinuousClock.Instant, linesDone: Int = 0) {
+    self.start = start
+    resumedAt = linesDone
+    watermark = LineWatermark(done: linesDone)
+  }
+
+  /// The bar, every 256 lines.
+  mutating func show(_ reader: LineReader) {
+    guard lines % 256 == 0 else { return }
+    progress.show(
+      ProgressBar.line(reader.bytesRead, of: reader.size, "\(Units.count(written)) written, \(Units.count(rate))/s"))
+  }
 
   /// The entry of the current line; nil when it is broken, which is told and counted.
   mutating func entry(_ bytes: [UInt8], _ format: EntryFormat) -> Entry? {
@@ -134,14 +163,15 @@ struct ImportTally {
 
   mutating func onBroken(_ message: String) {
     broken += 1
+    watermark.settle(lines)
     tell(CommandFailure(.error, "broken_line", "line \(lines): \(message)"))
   }
 
   mutating func onFate(_ fate: Importer.Fate) {
     switch fate {
-    case .written:
+    case .written(let line):
       written += 1
-      if written % 256 == 0 { progress.show("\(Units.count(written)) written, \(Units.count(rate))/s") }
+      watermark.settle(line)
     case .failed(let line, let error):
       if error.outcome == .unknown { unknown += 1 } else { failed += 1 }
       var failure = CommandFailure(error)
@@ -166,7 +196,8 @@ struct ImportTally {
     let elapsed = start.duration(to: .now)
     var report = Report(
       .object([
-        ("lines", .integer(lines)), ("written", .integer(written)), ("broken", .integer(broken)),
+        ("lines", .integer(lines)), ("resumed_at", .integer(min(resumedAt, lines))), ("written", .integer(written)),
+        ("broken", .integer(broken)),
         ("failed", .integer(failed)), ("unknown", .integer(unknown)),
         ("elapsed_ms", .integer(Int64(elapsed / .milliseconds(1)))), ("stopped_early", .bool(stop != nil)),
       ]))
@@ -175,6 +206,7 @@ struct ImportTally {
     if broken + failed + unknown > told { report.notes.append("… and \(broken + failed + unknown - told) more lines") }
     var summary = "\(Units.plural(written, "key")) written from \(Units.plural(lines, "line")) in "
     summary += "\(Units.span(ms: UInt64(elapsed / .milliseconds(1)))) (\(Units.count(rate))/s)"
+    if resumedAt > 0 { summary += "; \(Units.plural(min(resumedAt, lines), "line")) were done before" }
     if broken > 0 { summary += "; \(Units.plural(broken, "broken line")) skipped" }
     if failed > 0 { summary += "; \(Units.count(failed)) not written" }
     if unknown > 0 { summary += "; \(Units.count(unknown)) with unknown outcome" }

@@ -1,0 +1,86 @@
+import ArgumentParser
+import KVClient
+import KVModel
+
+struct TopVerb: Verb {
+  static let configuration = CommandConfiguration(
+    commandName: "top", abstract: "Shows the nodes as they work, refreshed in place.",
+    discussion: """
+      A row for each member: its latencies as coordinator over the last minute, what it holds, and how that grows. Ends
+      with Ctrl-C. In a pipe it prints one table after another; with -o jsonl one document a line.
+
+      Example: kvctl top
+      Example: kvctl top --watch 500ms
+      """)
+
+  @OptionGroup var global: GlobalOptions
+
+  static let watchByDefault = Duration.seconds(2)
+  var watchEvery: Duration? { global.watch?.duration ?? TopVerb.watchByDefault }
+
+  func execute(_ session: Session) async throws(CommandFailure) -> Report {
+    let before = await Survey.take(session)
+    guard !before.descriptions.isEmpty else { throw before.unreachable }
+    // A node's counts move within the second in which it is looked at twice.
+    let pause = Duration.milliseconds(500)
+    do { try await Task.sleep(for: pause) } catch { throw CommandFailure(.interrupted, "cancelled", "interrupted") }
+    let after = await Survey.take(session)
+    guard let layout = after.layout, let table = after.table else {
+      throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
+    }
+    let health = ClusterHealth(layout: layout, table: table, answers: after.answers)
+    return TopDocument.report(health, before: before.descriptions.map(\.1), colour: session.colour)
+  }
+}
+
+/// `kvctl top`, for people and for programs.
+enum TopDocument {
+  static func report(_ health: ClusterHealth, before: [NodeDescription], colour: Colour) -> Report {
+    let rows = health.rows.map { row in (row, growth(of: row, since: before)) }
+    var report = Report(.array(rows.map(json)))
+    var table = Table(["NODE", "STATE", "P99 READ", "P99 WRITE", "KEYS", "KEYS/S", "DATA", "DISK", "UP"])
+    table.rows = rows.map(cells)
+    report.lines = table.lines { cell, column in
+      column != 1 ? cell : cell == "up" ? colour.green(cell) : colour.red(cell)
+    }
+    report.lines += health.verdict(colour)
+    return report
+  }
+
+  /// Keys that a node gained a second, by its own uptime; nil when it does not answer, or restarted in between.
+  static func growth(of row: ClusterHealth.Row, since before: [NodeDescription]) -> Double? {
+    guard let now = row.description?.measurements,
+      let then = before.first(where: { $0.member.id == row.member.id })?.measurements, now.uptimeMs > then.uptimeMs
+    else { return nil }
+    return (Double(now.keys) - Double(then.keys)) * 1_000 / Double(now.uptimeMs - then.uptimeMs)
+  }
+
+  private static func cells(_ row: ClusterHealth.Row, _ growth: Double?) -> [String] {
+    guard let measured = row.description?.measurements else {
+      return [row.member.name, StatusDocument.word(row.condition)] + [String](repeating: "-", count: 7)
+    }
+    return [
+      row.member.name, StatusDocument.word(row.condition), latency(measured.readP99Us), latency(measured.writeP99Us),
+      Units.count(measured.keys), growth.map { JSON.fixed($0, digits: 0) } ?? "-",
+      Units.size(bytes: measured.dataBytes),
+      Units.percent(measured.diskUsedBytes, of: measured.diskTotalBytes, digits: 0), Units.span(ms: measured.uptimeMs),
+    ]
+  }
+
+  private static func latency(_ us: UInt64) -> String { us == 0 ? "-" : "\(Text.milliseconds(us: Double(us))) ms" }
+
+  private static func json(_ row: ClusterHealth.Row, _ growth: Double?) -> JSON {
+    var members: [(String, JSON)] = [
+      ("node", .text(row.member.name)), ("state", .text(StatusDocument.word(row.condition).filter { $0 != "!" })),
+    ]
+    if let measured = row.description?.measurements {
+      members += [
+        ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
+        ("keys", .integer(measured.keys)), ("keys_per_s", .optional(growth) { .fraction($0, digits: 1) }),
+        ("data_bytes", .integer(measured.dataBytes)), ("disk_used_bytes", .integer(measured.diskUsedBytes)),
+        ("disk_total_bytes", .integer(measured.diskTotalBytes)), ("uptime_ms", .integer(measured.uptimeMs)),
+      ]
+    }
+    return .object(members)
+  }
+}

@@ -1,0 +1,77 @@
+import FakeNodes
+import Foundation
+import KVModel
+import Testing
+
+@testable import kvctl
+
+/// What operators run, as processes against fake nodes.
+@Suite struct `Verbs of operators` {
+  /// Every verb that answers in documents, with its `--json`.
+  @Test func `every verb has its document`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
+    _ = try await kvctl("put", "k", "v")
+    let lines = Array("k\tv\n".utf8)
+    let verbs: [([String], Int32)] = [
+      (["get", "k"], 0), (["put", "k", "w"], 0), (["explain", "k"], 0), (["status"], 0), (["health"], 0),
+      (["doctor"], 0), (["ring", "show"], 0), (["ring", "locate", "k"], 0), (["config", "show"], 0),
+      (["cluster", "init"], 0), (["import", "-"], 0), (["delete", "k"], 0), (["get", "k"], 5),
+      (["bench", "--load", "--duration", "0s", "--records", "9", "--clients", "3"], 0),
+    ]
+    for (verb, status) in verbs {
+      let ended = try await kvctl(verb + ["--json"], input: lines)
+      #expect(ended.status == status, "\(verb): \(ended.errors)")
+      let document = try #require(
+        try JSONSerialization.jsonObject(with: Data(ended.output)) as? [String: Any], "\(verb)")
+      #expect(document["schema"] as? String == "kvctl/1", "\(verb)")
+      #expect(document["cluster"] as? String == "000000000000feed", "\(verb)")
+      #expect(document["data"] != nil && document["errors"] is [Any], "\(verb)")
+    }
+    await cluster.stop()
+  }
+
+  @Test(arguments: ["status", "top"]) func `what is watched is shown anew until it is interrupted`(verb: String)
+    async throws
+  {
+    let cluster = try await FakeCluster.start(1)
+    let node = cluster.nodes[0]
+    let ended = try await KvctlProcess(endpoints: cluster.endpoints)([verb, "--watch", "100ms", "-o", "jsonl"]) {
+      node.requests.count { $0.request == .describe } >= 8
+    }
+    #expect(ended.status == 130)
+    let lines = ended.text.split(separator: "\n")
+    #expect(lines.count >= 3)
+    #expect(lines.allSatisfy { $0.hasPrefix("{") && $0.contains("n1") })
+    await cluster.stop()
+  }
+
+  @Test func `watching is for what changes, and not faster than it can`() async throws {
+    let kvctl = KvctlProcess(endpoints: ["127.0.0.1:1"])
+    #expect(try await kvctl("get", "k", "--watch", "2s").status == 2)
+    #expect(try await kvctl("status", "--watch", "10ms").status == 2)
+  }
+
+  @Test func `the doctor finds a clock that is off and a node that is gone`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
+    let well = try await kvctl("doctor")
+    #expect(well.status == 0, "\(well.text)")
+    await cluster.nodes[2].stop()
+    let ill = try await kvctl("doctor")
+    #expect(ill.status == 9)
+    #expect(ill.text.contains("TROUBLE  n3: nobody reaches it"))
+    #expect(ill.text.contains("mend it: ssh n3 systemctl restart kvnode"))
+    await cluster.stop()
+    #expect(try await kvctl("doctor").status == 3)
+    #expect(try await kvctl("config", "show").status == 3)
+  }
+
+  @Test(arguments: ["bash", "zsh", "fish"]) func `shells get their completions`(shell: String) async throws {
+    let ended = try await KvctlProcess(endpoints: [])("--generate-completion-script", shell)
+    #expect(ended.status == 0)
+    for word in ["bench", "doctor", "--workload", "--endpoints"] {
+      #expect(ended.text.contains(word.drop { $0 == "-" }))
+    }
+  }
+}
