@@ -30,6 +30,8 @@ final class ClientConnection: ConnectionHandler {
   private var unreadSince: Instant?
   /// When `FairShare` last counted it.
   private var lastWindow: UInt32 = 0
+  /// Since when it has sent more than its share at a time; nil when it has not.
+  private var greedySince: Instant?
 
   init(id: UInt64, place: Admission.Place, host: ShardHost) {
     self.id = id
@@ -54,6 +56,7 @@ final class ClientConnection: ConnectionHandler {
       if connection.isReadingPaused { return offset }
       if share == 0, offset < bytes.count {
         connection.yieldInput()
+        greedySince = greedySince ?? host.now.instant
         return offset
       }
       let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
@@ -61,6 +64,7 @@ final class ClientConnection: ConnectionHandler {
       switch FrameScan.next(in: rest, bodyBytesMax: bodyBytesMax) {
       case .incomplete(let neededBytes):
         connection.neededBytes = neededBytes
+        greedySince = nil
         if rest.isEmpty { unfinishedSince = nil } else if unfinishedSince == nil { unfinishedSince = host.now.instant }
         return offset
       case .malformed(let error):
@@ -182,7 +186,8 @@ final class ClientConnection: ConnectionHandler {
     switch response {
     case .value, .explained:
       if outputBytes > host.configuration.limits.bytesPerConnection { return .failed(overload(.connectionBytes)) }
-      if outputBytes > 0, host.clients.heldBytes > host.clients.heldBytesMax { return .failed(overload(.nodeBytes)) }
+      // Who reads has no reply waiting, and gets this one, whatever the others hold.
+      if outputBytes > 0, host.clients.isCrowded { return .failed(overload(.nodeBytes)) }
       return response
     case .written, .described, .layout, .done, .reserved, .failed: return response
     }
@@ -210,7 +215,8 @@ final class ClientConnection: ConnectionHandler {
   func slowSince(_ slowness: HostCounters.Slowness) -> Instant? {
     switch slowness {
     case .slowReader: unreadSince
-    case .slowWriter, .frameTimeout: connection?.isReadingPaused == true ? nil : unfinishedSince
+    case .slowWriter: connection?.isReadingPaused == true ? nil : unfinishedSince ?? greedySince
+    case .frameTimeout: connection?.isReadingPaused == true ? nil : unfinishedSince
     }
   }
 
@@ -255,6 +261,7 @@ final class ClientConnection: ConnectionHandler {
 
   private func end() {
     phase = .closing
+    (unfinishedSince, unreadSince, greedySince) = (nil, nil, nil)
     place.free()
     cancelAll()
   }

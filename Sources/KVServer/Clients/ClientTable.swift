@@ -30,7 +30,8 @@ final class ClientTable {
   var heldBytesMax: Int { host.configuration.limits.bytesInFlight / host.configuration.shards }
   var heldBytes: Int { requestBytes + account.inputBytes + account.outputBytes }
 
-  func framesThisTurn(_ lastWindow: inout UInt32) -> Int { share.frames(&lastWindow) }
+  /// Unread replies, or unfinished frames, hold half of what all may: the other half is for those who are not slow.
+  var isCrowded: Bool { max(account.outputBytes, account.inputBytes) > heldBytesMax / 2 }
 
   // MARK: Come and go
 
@@ -54,6 +55,8 @@ final class ClientTable {
   func drain() { for client in connections.values { client.goAway() } }
 
   func refuseAll(_ refusal: Refusal) { for client in connections.values { client.refuse(refusal) } }
+
+  func framesThisTurn(_ lastWindow: inout UInt32) -> Int { share.frames(&lastWindow) }
 
   // MARK: Time
 
