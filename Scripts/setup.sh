@@ -24,6 +24,7 @@ run   ps                                  procps
 test  ip                                  iproute2
 test  nft                                 nftables
 test  python3                             python3
+test  promtool                            prometheus
 check shellcheck                          shellcheck
 TABLE
 }

@@ -63,8 +63,8 @@ public final class Connection: @unchecked Sendable {
   /// Bytes at the front of `output` that are sent already.
   var sentBytes = 0
   var isDirty = false
-  /// The socket was full: EPOLLOUT is armed and will flush.
-  var isStalled = false
+  /// The socket was full: the other side does not read as fast as we write. EPOLLOUT is armed and will flush.
+  public internal(set) var isStalled = false
 
   private init(
     _ descriptor: Int32, _ loop: EventLoop, _ peer: SocketAddress, _ options: ConnectionOptions,

@@ -25,7 +25,9 @@ extension ProcessTests {
       _ what: String, on cluster: Cluster, rounds: Int = 3, begin: () async throws -> @Sendable () async throws -> Void
     ) async throws {
       let others = try await ClosedLoop(on: cluster[1], clients: bystanders)
-      let window: Duration = Programs.environment["RINGKV_MEASURE"] == nil ? .milliseconds(700) : .seconds(4)
+      let isMeasuring = Programs.environment["RINGKV_MEASURE"] != nil
+      let window: Duration = isMeasuring ? .seconds(2) : .milliseconds(700)
+      let rounds = isMeasuring ? rounds * 3 : rounds
       var (quiet, troubled) = (0.0, 0.0)
       _ = try await others.rate(over: .milliseconds(500))
       for _ in 0..<rounds {
@@ -37,7 +39,7 @@ extension ProcessTests {
       }
       try await others.stop()
       let ratio = troubled / quiet
-      if Programs.environment["RINGKV_MEASURE"] != nil {
+      if isMeasuring {
         print(
           "MEASURED \(what): \(Int(quiet) / rounds)/s without, \(Int(troubled) / rounds)/s with: \(Int(ratio * 100)) %")
       }

@@ -148,9 +148,12 @@ final class ClientConnection: ConnectionHandler {
     let limits = host.configuration.limits
     if requests.count >= limits.requestsPerConnection { return .connectionRequests }
     if bytesInFlight + outputBytes + bytes > limits.bytesPerConnection { return .connectionBytes }
-    if host.clients.heldBytes + bytes > host.clients.heldBytesMax { return .nodeBytes }
+    if host.clients.heldBytes + bytes > host.clients.heldBytesMax || isSlowInACrowd { return .nodeBytes }
     return nil
   }
+
+  /// It does not read what it asked for, while such clients hold half of what all may. Who reads is served.
+  private var isSlowInACrowd: Bool { connection?.isStalled == true && host.clients.isCrowded }
 
   private func overload(_ limit: HostCounters.Limit) -> Failure {
     host.counters.onOverload(limit)
@@ -186,8 +189,7 @@ final class ClientConnection: ConnectionHandler {
     switch response {
     case .value, .explained:
       if outputBytes > host.configuration.limits.bytesPerConnection { return .failed(overload(.connectionBytes)) }
-      // Who reads has no reply waiting, and gets this one, whatever the others hold.
-      if outputBytes > 0, host.clients.isCrowded { return .failed(overload(.nodeBytes)) }
+      if isSlowInACrowd { return .failed(overload(.nodeBytes)) }
       return response
     case .written, .described, .layout, .done, .reserved, .failed: return response
     }
