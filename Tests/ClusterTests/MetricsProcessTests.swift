@@ -29,7 +29,8 @@ extension ProcessTests {
         #expect(try grown("kvnode_storage_batch_size_bytes_sum") > 100_000)
         #expect(try grown(#"kvnode_shard_requests_total{shard="0"}"#) == 4)
         #expect(try grown(#"kvnode_shard_busy_seconds_total{shard="0"}"#) > 0)
-        #expect(after[#"kvnode_connections{kind="peer"}"#] == 2 && after["kvnode_peers_up"] == 2)
+        // Two nodes that dial each other at once have two links for a while.
+        #expect(try #require(after[#"kvnode_connections{kind="peer"}"#]) >= 2 && after["kvnode_peers_up"] == 2)
         #expect(try #require(after["kvnode_disk_free_bytes"]) > 0)
         #expect(after.seriesCount < 2_000)
         withExtendedLifetime(connection) {}

@@ -148,7 +148,7 @@ final class ClientConnection: ConnectionHandler {
     let limits = host.configuration.limits
     if requests.count >= limits.requestsPerConnection { return .connectionRequests }
     if bytesInFlight + outputBytes + bytes > limits.bytesPerConnection { return .connectionBytes }
-    if host.clients.heldBytes + bytes > host.clients.heldBytesMax || isSlowInACrowd { return .nodeBytes }
+    if !host.clients.hasRoom(for: bytes) || isSlowInACrowd { return .nodeBytes }
     return nil
   }
 
@@ -162,7 +162,9 @@ final class ClientConnection: ConnectionHandler {
       case .connectionRequests, .connectionBytes:
         "\(requests.count) requests with \(bytesInFlight) bytes are under way on this connection, and \(outputBytes) "
           + "bytes of replies are not read"
-      case .nodeBytes: "\(host.clients.heldBytes) bytes of all connections are under way on this node"
+      case .nodeBytes:
+        "\(host.clients.requestBytes) bytes of requests and \(host.clients.account.outputBytes) of unread replies are "
+          + "under way on this shard"
       }
     return Failure(.overloaded, retryAfterMs: 10, detail: detail)
   }

@@ -3,9 +3,9 @@ import KVNet
 
 /// The client connections of one host, and what they may hold together. Confined to the host's loop.
 ///
-/// Held bytes are requests under way, unfinished frames, and replies that nobody has read. Over the host's part of
-/// `limits.bytes_in_flight_total` requests are refused; over half of it who has been slow for longest is cut off, so that
-/// slow clients cannot use up what the others need.
+/// Of the host's part of `limits.bytes_in_flight_total` one half is for requests under way: over it they are refused. The
+/// other half is for what slow clients hold, unread replies and unfinished frames: over it they are refused, and who has
+/// been slow for longest is cut off. So slow clients cannot use up what the others need.
 final class ClientTable {
   private unowned let host: ShardHost
   /// Unfinished frames and unread replies.
@@ -27,11 +27,12 @@ final class ClientTable {
   subscript(id: UInt64) -> ClientConnection? { connections[id] }
 
   /// Of this host: shards divide what the node may hold.
-  var heldBytesMax: Int { host.configuration.limits.bytesInFlight / host.configuration.shards }
-  var heldBytes: Int { requestBytes + account.inputBytes + account.outputBytes }
+  private var halfBytes: Int { host.configuration.limits.bytesInFlight / host.configuration.shards / 2 }
 
-  /// Unread replies, or unfinished frames, hold half of what all may: the other half is for those who are not slow.
-  var isCrowded: Bool { max(account.outputBytes, account.inputBytes) > heldBytesMax / 2 }
+  func hasRoom(for bytes: Int) -> Bool { requestBytes + bytes <= halfBytes }
+
+  /// Unread replies, or unfinished frames, hold their half.
+  var isCrowded: Bool { max(account.outputBytes, account.inputBytes) > halfBytes }
 
   // MARK: Come and go
 
@@ -65,8 +66,8 @@ final class ClientTable {
     ticks &+= 1
     share.onTick()
     endGreetings(at: now)
-    if account.outputBytes > heldBytesMax / 2 { dropSlow(.slowReader, until: { self.account.outputBytes }) }
-    if account.inputBytes > heldBytesMax / 2 { dropSlow(.slowWriter, until: { self.account.inputBytes }) }
+    if account.outputBytes > halfBytes { dropSlow(.slowReader, until: { self.account.outputBytes }) }
+    if account.inputBytes > halfBytes { dropSlow(.slowWriter, until: { self.account.inputBytes }) }
     if ticks % 10 == 0 { endFrames(at: now) }
   }
 
@@ -92,11 +93,11 @@ final class ClientTable {
     }
   }
 
-  /// Cuts off who has been slow for longest, until no more than half of what may be held is in their hands.
+  /// Cuts off who has been slow for longest, until the rest hold no more than their half.
   private func dropSlow(_ reason: HostCounters.Slowness, until held: () -> Int) {
     let slow = connections.values.compactMap { client in client.slowSince(reason).map { (client, $0) } }
     for (client, _) in slow.sorted(by: { ($0.1, $0.0.id) < ($1.1, $1.0.id) }) {
-      guard held() > heldBytesMax / 2 else { return }
+      guard held() > halfBytes else { return }
       host.counters.onDropped(reason)
       client.cutOff()
     }
