@@ -101,6 +101,8 @@ let package = Package(
     tests("KVStorageTests", ["KVModel", "KVCore", "KVStorage", "KVSimulator", "StorageDriver"]),
     tests("KVSimulatorTests", ["KVModel", "KVCore", "KVSimulator"]),
     tests("KVSimTests", ["kvsim", "KVSimulator", "KVModel", "KVClient", "FakeNodes", argumentParser]),
-    tests("KVNodeTests", ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", argumentParser, logging]),
+    tests(
+      "KVNodeTests",
+      ["kvnode", "KVServer", "KVModel", "KVCore", "KVStorage", "KVNet", argumentParser, logging]),
   ]
 )

@@ -10,6 +10,7 @@ set -euo pipefail
 
 # group, what proves that it is there (a command, or a file by its full path), its Debian package.
 # Looking at the things themselves takes no process; asking dpkg takes longer and does not know of other sources.
+# (promtool comes with Prometheus' server, which Debian starts where systemd runs: systemctl disable --now prometheus.)
 needs() {
   cat <<'TABLE'
 run   /usr/include/rocksdb/c.h            librocksdb-dev
@@ -24,6 +25,7 @@ run   ps                                  procps
 test  ip                                  iproute2
 test  nft                                 nftables
 test  python3                             python3
+test  promtool                            prometheus
 check shellcheck                          shellcheck
 TABLE
 }

@@ -28,6 +28,8 @@ public final class Connection: @unchecked Sendable {
   public let loop: EventLoop
   public let peerAddress: SocketAddress
   public let options: ConnectionOptions
+  /// Where what this connection holds is added to; nil: nowhere.
+  let account: ByteAccount?
   public var handler: (any ConnectionHandler)?
   /// Size of the incomplete frame at the head of the input, bytes, as far as the handler knows it; 0 when it does not.
   /// The handler is not called again before so much is there, and the buffer is reserved once. The handler must have
@@ -42,6 +44,10 @@ public final class Connection: @unchecked Sendable {
   /// The output was above the high-water mark and has not fallen to the low one since: write no more than you must.
   public internal(set) var isAboveHighWater = false
   public internal(set) var isReadingPaused = false
+  /// The handler left whole frames for the next turn; the socket is not read meanwhile.
+  var isYielding = false
+  /// What of `input` is in the account.
+  var accountedInputBytes = 0
 
   var state: State
   private(set) var descriptor: Int32
@@ -57,13 +63,14 @@ public final class Connection: @unchecked Sendable {
   /// Bytes at the front of `output` that are sent already.
   var sentBytes = 0
   var isDirty = false
-  /// The socket was full: EPOLLOUT is armed and will flush.
-  var isStalled = false
+  /// The socket was full: the other side does not read as fast as we write. EPOLLOUT is armed and will flush.
+  public internal(set) var isStalled = false
 
   private init(
     _ descriptor: Int32, _ loop: EventLoop, _ peer: SocketAddress, _ options: ConnectionOptions,
-    _ handler: any ConnectionHandler, _ state: State
+    _ handler: any ConnectionHandler, _ account: ByteAccount?, _ state: State
   ) {
+    self.account = account
     self.descriptor = descriptor
     self.loop = loop
     self.peerAddress = peer
@@ -83,10 +90,10 @@ public final class Connection: @unchecked Sendable {
   /// call even when it throws.
   public static func adopt(
     _ descriptor: Int32, peer: SocketAddress, on loop: EventLoop, options: ConnectionOptions = ConnectionOptions(),
-    handler: any ConnectionHandler
+    account: ByteAccount? = nil, handler: any ConnectionHandler
   ) throws(SystemError) -> Connection {
     loop.assertInLoop()
-    let connection = Connection(descriptor, loop, peer, options, handler, .open)
+    let connection = Connection(descriptor, loop, peer, options, handler, account, .open)
     connection.shapeSocket()
     try connection.register(Events.readable)
     return connection
@@ -97,10 +104,10 @@ public final class Connection: @unchecked Sendable {
   /// stands.
   public static func connect(
     to address: SocketAddress, on loop: EventLoop, options: ConnectionOptions = ConnectionOptions(),
-    handler: any ConnectionHandler
+    account: ByteAccount? = nil, handler: any ConnectionHandler
   ) -> Connection {
     loop.assertInLoop()
-    let connection = Connection(-1, loop, address, options, handler, .connecting)
+    let connection = Connection(-1, loop, address, options, handler, account, .connecting)
     do throws(SystemError) {
       connection.descriptor = try Posix.makeSocket(address)
       connection.shapeSocket()
@@ -118,7 +125,17 @@ public final class Connection: @unchecked Sendable {
     if options.userTimeoutMilliseconds > 0 {
       try? Posix.set(descriptor, level: Int32(IPPROTO_TCP), TCP_USER_TIMEOUT, options.userTimeoutMilliseconds)
     }
-    if options.keepAlive { try? Posix.set(descriptor, level: SOL_SOCKET, SO_KEEPALIVE, 1) }
+    if options.keepAlive { keepAlive() }
+  }
+
+  private func keepAlive() {
+    try? Posix.set(descriptor, level: SOL_SOCKET, SO_KEEPALIVE, 1)
+    let seconds = options.keepAliveIdleSeconds
+    guard seconds > 0 else { return }
+    try? Posix.set(descriptor, level: Int32(IPPROTO_TCP), TCP_KEEPIDLE, seconds)
+    // Three unanswered probes within half as long again.
+    try? Posix.set(descriptor, level: Int32(IPPROTO_TCP), TCP_KEEPINTVL, max(1, seconds / 6))
+    try? Posix.set(descriptor, level: Int32(IPPROTO_TCP), TCP_KEEPCNT, 3)
   }
 
   private func register(_ events: UInt32) throws(SystemError) {
@@ -146,7 +163,7 @@ public final class Connection: @unchecked Sendable {
     switch state {
     case .connecting: wanted = Events.writable
     case .open:
-      if !isReadingPaused && !peerHasFinished { wanted |= Events.readable }
+      if isWatchingInput { wanted |= Events.readable }
       if isStalled { wanted |= Events.writable }
     case .flushing, .lingering:
       if !peerHasFinished { wanted |= Events.readable }
@@ -193,7 +210,7 @@ public final class Connection: @unchecked Sendable {
     case .connecting: close(reason)
     case .open:
       state = .flushing(reason)
-      if !isDelivering { input.release() }
+      if !isDelivering { releaseInput() }
       updateInterest()
       if outputBytes == 0 { finishSending(reason) }
     case .flushing, .lingering, .closed: break
@@ -209,7 +226,8 @@ public final class Connection: @unchecked Sendable {
 
   private func releaseBuffers() {
     // A handler that closes inside onBytes still holds a pointer into the input; `deliver` releases it afterwards.
-    if !isDelivering { input.release() }
+    if !isDelivering { releaseInput() }
+    account?.outputBytes -= outputBytes
     output = []
     sentBytes = 0
   }
@@ -236,7 +254,7 @@ extension Connection: Pollable {
 
   private var isWatchingInput: Bool {
     switch state {
-    case .open: !isReadingPaused && !peerHasFinished
+    case .open: !isReadingPaused && !isYielding && !peerHasFinished
     case .flushing, .lingering: !peerHasFinished
     case .connecting, .closed: false
     }

@@ -56,6 +56,8 @@ public struct ConnectionOptions: Equatable, Sendable {
   public var userTimeoutMilliseconds: Int32 = 10_000
   /// SO_KEEPALIVE: only for connections on which no heartbeat of our own runs.
   public var keepAlive = false
+  /// Silence before keep-alive asks whether the peer is still there, seconds; 0 leaves the kernel's two hours.
+  public var keepAliveIdleSeconds: Int32 = 0
 
   public init() {}
 }

@@ -31,15 +31,50 @@ extension Connection {
     loop.markResumed(self)
   }
 
-  /// The next turn after `resumeReading`.
+  /// The handler has had its share of this turn: what it leaves is presented again in the next one, and the socket is
+  /// not read before all of it is taken. So one peer that sends without end delays the others by no more than a share.
+  /// Call it in `onBytes` only.
+  public func yieldInput() {
+    loop.assertInLoop()
+    guard isOpen else { return }
+    if !isYielding {
+      isYielding = true
+      updateInterest()
+    }
+    if isResumePending { return }
+    isResumePending = true
+    loop.markResumed(self)
+  }
+
+  /// The next turn after `resumeReading` or `yieldInput`.
   func onResumed() {
     isResumePending = false
-    guard isOpen, !isReadingPaused, input.count > 0, input.count >= neededBytes else { return }
-    deliverKept()
+    let hadYielded = isYielding
+    isYielding = false
+    if isOpen, !isReadingPaused, input.count > 0, input.count >= neededBytes { deliverKept() }
+    if hadYielded && !isYielding { updateInterest() }
+    accountInput()
   }
 
   func onReadable() {
     guard isOpen else { return discardInput() }
+    readSome()
+    accountInput()
+  }
+
+  /// Brings the account up to what is kept now.
+  private func accountInput() {
+    guard let account, input.count != accountedInputBytes else { return }
+    account.inputBytes += input.count - accountedInputBytes
+    accountedInputBytes = input.count
+  }
+
+  func releaseInput() {
+    input.release()
+    accountInput()
+  }
+
+  private func readSome() {
     if input.count <= Connection.smallRest && neededBytes <= Connection.smallFrame {
       readThroughScratch()
     } else {
@@ -90,7 +125,7 @@ extension Connection {
 
   /// A handler that neither consumes nor says what it waits for gets no more than the scratch buffer's size.
   private func boundInput() {
-    if input.count >= EventLoop.scratchBytes && neededBytes <= input.count && !isReadingPaused {
+    if input.count >= EventLoop.scratchBytes && neededBytes <= input.count && !isReadingPaused && !isYielding {
       close(.inputOverflow)
     }
   }
@@ -113,6 +148,7 @@ extension Connection {
     case .bytes(0): onEndOfInput()
     case .bytes(let count):
       bytesRead &+= UInt64(count)
+      account?.bytesRead &+= UInt64(count)
       lastReadAt = loop.now
       return count
     case .wouldBlock: break

@@ -13,7 +13,9 @@ extension Connection {
   public func write(_ body: (inout [UInt8]) -> Void) {
     loop.assertInLoop()
     guard isOpen || state == .connecting else { return }
+    let before = output.count
     body(&output)
+    account?.outputBytes += output.count - before
     onWritten()
   }
 
@@ -71,6 +73,8 @@ extension Connection {
     case .bytes(let count):
       bytesWritten &+= UInt64(count)
       sentBytes += count
+      account?.outputBytes -= count
+      account?.bytesWritten &+= UInt64(count)
       if count < waiting { stall() } else { emptyOutput() }
     case .wouldBlock: stall()
     case .failed(let error):

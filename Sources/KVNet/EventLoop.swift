@@ -94,6 +94,8 @@ public final class EventLoop: @unchecked Sendable {
   public internal(set) var turns: UInt64 = 0
   /// Visits from Dispatch since the start. Loop only.
   public internal(set) var visits: UInt64 = 0
+  /// Nanoseconds spent in turns that had something to do, since the start: over time, how busy this loop is. Loop only.
+  public internal(set) var busyNanoseconds: UInt64 = 0
 
   /// Makes a running loop.
   public init(label: String, lingerMilliseconds: Int32 = 1) throws(SystemError) {

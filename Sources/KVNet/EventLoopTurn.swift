@@ -56,6 +56,7 @@ extension EventLoop {
     flushUrgent()
     flushDirty()
     deliverClosed()
+    busyNanoseconds &+= Posix.nanoseconds(CLOCK_MONOTONIC) &- now
     return true
   }
 

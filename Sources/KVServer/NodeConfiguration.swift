@@ -29,16 +29,31 @@ public struct NodeConfiguration: Sendable {
   public struct Limits: Sendable, Equatable {
     /// Client connections, HELLO done or not.
     public var connections = 10_000
-    /// Connections whose HELLO has not come yet.
+    /// Connections of the peer port, HELLO done or not.
+    public var peerConnections = 4_096
+    /// Connections whose HELLO has not come yet, of each of the two ports.
     public var connectionsBeforeHello = 256
+    /// Connections that have been told why they end, and flush that, on each shard.
+    public var closingConnections = 256
     /// A connection that has not said HELLO by then is closed.
     public var helloTimeoutMs: UInt64 = 5_000
+    /// A frame that began must be there whole by then.
+    public var frameTimeoutMs: UInt64 = 30_000
+    /// A client that has been silent for so long is asked whether it is still there (TCP keep-alive).
+    public var idleProbeMs: UInt64 = 60_000
+    /// Frames that a loop takes in a turn, divided among the clients that are active.
+    public var framesPerTurn = 16
     /// Requests under way on one connection.
     public var requestsPerConnection = 1_024
-    /// Bytes of requests under way on one connection.
+    /// Bytes of requests under way and of unread replies, on one connection.
     public var bytesPerConnection = 8 << 20
-    /// Bytes of requests under way on the node.
+    /// Bytes of requests under way, of unfinished frames and of unread replies, on the node.
     public var bytesInFlight = 256 << 20
+    /// Bytes that wait to be sent to one peer; above it the link is made anew.
+    public var peerBacklogBytes = 256 << 20
+    /// Connections of the admin port, and how long one may last.
+    public var adminConnections = 64
+    public var adminTimeoutMs: UInt64 = 10_000
     /// Deadline of a request that names none, milliseconds.
     public var defaultDeadlineMs: UInt64 = 5_000
     /// On SIGTERM: how long to wait for what is under way, milliseconds.

@@ -23,7 +23,10 @@ struct NodeStart {
 public final class NodeServer: @unchecked Sendable {
   let configuration: NodeConfiguration
   let logger: Logger
-  let admission: Admission
+  let clientAdmission: Admission
+  let peerAdmission: Admission
+  let clientOptions: ConnectionOptions
+  let peerOptions: ConnectionOptions
   private let onHalt: @Sendable (String) -> Void
   private let isHalted = Atomic(false)
   private let state: NodeState
@@ -44,7 +47,11 @@ public final class NodeServer: @unchecked Sendable {
     self.configuration = configuration
     self.logger = logger
     self.onHalt = onHalt
-    admission = Admission(limits: configuration.limits)
+    let limits = configuration.limits
+    clientAdmission = Admission(connections: limits.connections, beforeHello: limits.connectionsBeforeHello)
+    peerAdmission = Admission(connections: limits.peerConnections, beforeHello: limits.connectionsBeforeHello)
+    clientOptions = limits.clientOptions
+    peerOptions = limits.peerOptions
     var random = SystemRandomNumberGenerator()
     seed = random.next()
     let store: NodeStore
@@ -199,16 +206,26 @@ public final class NodeServer: @unchecked Sendable {
 
   /// The ports that the listeners have, which matters when the configuration says 0: client, peer.
   public func boundPorts() async -> [UInt16] { await control.loop.run { [control] in control!.boundPorts } }
+}
 
-  static let clientOptions = ConnectionOptions()
+extension NodeConfiguration.Limits {
+  var clientOptions: ConnectionOptions {
+    var options = ConnectionOptions()
+    options.keepAlive = true
+    options.keepAliveIdleSeconds = Int32(clamping: idleProbeMs / 1_000)
+    // Replies stop at `bytesPerConnection`; the last one may be a whole record.
+    options.outputBytesMax = bytesPerConnection + KVModel.Limits.recordBytesMax + options.outputHighWater
+    return options
+  }
 
-  static let peerOptions: ConnectionOptions = {
+  var peerOptions: ConnectionOptions {
     var options = ConnectionOptions()
     options.isUrgent = true
     // Pings are always under way, so a silent drop shows within this time (hazard 49).
     options.userTimeoutMilliseconds = 3_000
+    options.outputBytesMax = peerBacklogBytes
     return options
-  }()
+  }
 }
 
 /// Why a node could not start: cause and remedy, for people.

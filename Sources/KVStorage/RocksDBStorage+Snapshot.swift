@@ -43,28 +43,4 @@ extension RocksDBStorage {
   private func check(_ error: RocksDBError?) throws(StorageFault) {
     if let error { throw error.fault(in: directory) }
   }
-
-  /// What RocksDB estimates and counts itself. Each takes its lock for a moment: ask about once a second.
-  public struct Estimates: Equatable, Sendable {
-    public var keys: UInt64
-    /// Of live table files and memtables.
-    public var dataBytes: UInt64
-    public var blockCacheBytes: UInt64
-    public var memtableBytes: UInt64
-    public var compactionPendingBytes: UInt64
-    /// Writes are held up because flushes or compactions lag behind.
-    public var isStalled: Bool
-  }
-
-  public func estimates() -> Estimates {
-    Estimates(
-      keys: database.property("rocksdb.estimate-num-keys", of: .data),
-      dataBytes: database.property("rocksdb.live-sst-files-size", of: .data)
-        + database.property("rocksdb.cur-size-all-mem-tables", of: .data),
-      blockCacheBytes: UInt64(database.cacheUsage),
-      memtableBytes: Family.allCases.reduce(0) { $0 + database.property("rocksdb.cur-size-all-mem-tables", of: $1) },
-      compactionPendingBytes: database.property("rocksdb.estimate-pending-compaction-bytes", of: .data),
-      isStalled: database.property("rocksdb.is-write-stopped") > 0
-        || database.property("rocksdb.actual-delayed-write-rate") > 0)
-  }
 }

@@ -35,6 +35,9 @@ public final class RocksDBStorage: ShardStorage {
   /// The bounds that earlier runs had leased, nil when there were none.
   public let recoveredLease: Lease?
   public private(set) var metrics = StorageMetrics()
+  /// Bytes of table files in each of `RingShares`, as of the last `measureShares`; empty before the first.
+  public private(set) var shareBytes: [UInt64] = []
+  var isMeasuringShares = false
 
   let options: StorageOptions
   let database: Database
@@ -103,7 +106,12 @@ public final class RocksDBStorage: ShardStorage {
       if fault != nil { return }
       switch event {
       case .written(let batch, let error, let ns): onWritten(batch, error, ns: ns, results: &results)
-      case .loaded(let load, let outcome): onLoaded(load, outcome, results: &results)
+      case .loaded(let load, let outcome, let ns):
+        metrics.diskReads.record(ns)
+        onLoaded(load, outcome, results: &results)
+      case .measured(let bytes):
+        shareBytes = bytes
+        isMeasuringShares = false
       }
     }
   }

@@ -60,35 +60,3 @@ public struct StorageOptions: Sendable {
 
   public init() {}
 }
-
-/// Plain counters of one store, read on its loop.
-public struct StorageMetrics: Equatable, Sendable {
-  /// Batches written, and the operations and bytes in them.
-  public var batches: UInt64 = 0
-  public var operations: UInt64 = 0
-  public var bytes: UInt64 = 0
-  /// Nanoseconds that writes took, syncs included.
-  public var writeNs: UInt64 = 0
-  public var writeNsMax: UInt64 = 0
-  /// Writes by duration: element i counts those of less than 2^i × 64 µs, the last one all others.
-  public var writeBuckets: [UInt64] = Array(repeating: 0, count: 16)
-  /// Reads and merges that memory answered, and those that had to go to the IO pool.
-  public var servedFromMemory: UInt64 = 0
-  public var servedFromDisk: UInt64 = 0
-  /// Answers `.unreadable`: damaged records or blocks, and reads that the disk refused.
-  public var unreadable: UInt64 = 0
-  /// Merges refused because too much waited for its sync.
-  public var overloaded: UInt64 = 0
-  /// Bytes of joins that wait for their sync now.
-  public var unsyncedBytes = 0
-
-  mutating func count(batchOf operations: Int, bytes: Int, ns: UInt64) {
-    batches += 1
-    self.operations += UInt64(operations)
-    self.bytes += UInt64(bytes)
-    writeNs += ns
-    writeNsMax = max(writeNsMax, ns)
-    let bucket = UInt64.bitWidth - (ns >> 16).leadingZeroBitCount
-    writeBuckets[min(bucket, writeBuckets.count - 1)] += 1
-  }
-}

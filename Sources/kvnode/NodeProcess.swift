@@ -49,7 +49,8 @@ final class NodeProcess: Sendable {
 
   private func makeAdmin(of node: NodeServer) -> AdminServer {
     AdminServer(
-      listen: configuration.adminListen, logger: logger, metrics: { await self.metrics(of: node) },
+      listen: configuration.adminListen, logger: logger, limits: configuration.limits,
+      metrics: { await self.metrics(of: node) },
       readiness: { await self.readiness(of: node) })
   }
 
@@ -88,6 +89,12 @@ final class NodeProcess: Sendable {
         "data": "\(configuration.dataDirectory)", "durability": "\(configuration.storage.durability.rawValue)",
         "admin": "\(configuration.adminListen)", "pid": "\(getpid())",
       ])
+    let (allowed, needed) = (DescriptorLimit.raise(), DescriptorLimit.needed(by: configuration.limits))
+    if allowed < needed {
+      logger.warning(
+        "fewer descriptors are allowed than the limits may need; raise LimitNOFILE (ulimit -n)",
+        metadata: ["allowed": "\(allowed)", "needed": "\(needed)"])
+    }
     for warning in loaded.warnings { logger.warning("configuration", metadata: ["warning": "\(warning)"]) }
   }
 }

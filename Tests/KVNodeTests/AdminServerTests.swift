@@ -7,11 +7,11 @@ import Testing
 
 @Suite struct AdminServerTests {
   private func server(
-    _ readiness: Readiness = .ready, port: UInt16 = 0, connectionNs: UInt64 = AdminServer.connectionNs
+    _ readiness: Readiness = .ready, port: UInt16 = 0, limits: NodeConfiguration.Limits = .init()
   ) -> AdminServer {
     AdminServer(
       listen: Address(host: "127.0.0.1", port: port), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
-      connectionNs: connectionNs, { NodeMetrics(name: "n1", zone: "a") }, { readiness })
+      limits: limits, metrics: { NodeMetrics(name: "n1", zone: "a") }, readiness: { readiness })
   }
 
   /// Sends `request` and reads until the server closes.
@@ -69,9 +69,11 @@ import Testing
   }
 
   @Test func `silent clients are cut off, and while there are too many a further one is turned away`() async throws {
-    let admin = server(connectionNs: 200_000_000)
+    var limits = NodeConfiguration.Limits()
+    limits.adminTimeoutMs = 200
+    let admin = server(limits: limits)
     let port = try await admin.start()
-    let silent = (0..<AdminServer.connectionsMax).map { _ in connected(port) }
+    let silent = (0..<limits.adminConnections).map { _ in connected(port) }
     #expect(await ask(port, "GET /healthz HTTP/1.1\r\n\r\n").isEmpty)
     // Each read ends when the server has cut its connection off.
     for descriptor in silent {

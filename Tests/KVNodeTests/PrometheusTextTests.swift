@@ -73,24 +73,3 @@ import Testing
     #expect(histogram.bounds.first == 0.000096 && (histogram.bounds.last ?? 0) >= 10 && histogram.count == 10_000)
   }
 }
-
-@Suite struct NodeMetricsTests {
-  private var metrics: NodeMetrics {
-    var metrics = NodeMetrics(name: "n\"1", zone: "a")
-    metrics.shards = Array(repeating: ShardCounters(), count: 256)
-    metrics.refusals = [("limit", 1)]
-    return metrics
-  }
-
-  @Test func `names follow the rules, each family is told once, and 256 shards stay below 2,000 series`() {
-    let families = metrics.families
-    #expect(Set(families.map(\.name)).count == families.count)
-    for family in families {
-      #expect(family.name.wholeMatch(of: /kvnode_[a-z_]+/) != nil)
-      #expect((family.kind == .counter) == family.name.hasSuffix("_total"), "\(family.name)")
-      #expect(family.help.hasSuffix("."), "\(family.name)")
-    }
-    let series = PrometheusText.text(of: families).split(separator: "\n").count { !$0.hasPrefix("#") }
-    #expect(series < 2_000)
-  }
-}

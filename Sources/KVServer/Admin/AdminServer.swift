@@ -1,6 +1,7 @@
 import KVModel
 import KVNet
 import Logging
+import Synchronization
 
 /// Whether the node serves its partitions.
 public enum Readiness: Equatable, Sendable {
@@ -22,16 +23,12 @@ public struct AdminServerError: Error, Equatable, Sendable, CustomStringConverti
 /// The admin port: `/healthz` (alive), `/readyz` (serves its partitions), `/metrics` (Prometheus). GET only, one request
 /// a connection, on a loop of its own.
 ///
-/// What a client can take is bounded: `AdminServer.connectionsMax` connections at once, for each a request of
-/// `AdminConnection.requestBytesMax` and `AdminServer.connectionNs` from its first byte to our last.
+/// What a client can take is bounded: `limits.admin_connections` connections at once, for each a request of
+/// `AdminConnection.requestBytesMax` and `limits.admin_timeout` from its first byte to our last.
 ///
 /// Why not FlyingFox: it keeps a header line of any length, waits for silent clients for ever, and ends when accepting
 /// fails. Four clients with endless headers held both threads of Swift's pool, and with them the node's own start and stop.
 public final class AdminServer: @unchecked Sendable {
-  /// A monitor or two and a person have one each; more are closed unheard.
-  static let connectionsMax = 64
-  /// A scrape takes milliseconds; a slow link to an operator some seconds.
-  static let connectionNs: UInt64 = 10_000_000_000
   private static let tickNs: UInt64 = 1_000_000_000
 
   /// A page and how it is told.
@@ -43,6 +40,7 @@ public final class AdminServer: @unchecked Sendable {
 
   private let listen: Address
   private let logger: Logger
+  private let connectionsMax: Int
   private let connectionNs: UInt64
   private let metrics: @Sendable () async -> NodeMetrics
   private let readiness: @Sendable () async -> Readiness
@@ -50,26 +48,23 @@ public final class AdminServer: @unchecked Sendable {
   private var loop: EventLoop?
   private var listener: Listener?
   private var timers: TimerClient?
+  private let refused = Atomic<UInt64>(0)
+  private let scrapeNs = Atomic<UInt64>(0)
   private var connections: [ObjectIdentifier: (connection: Connection, until: UInt64)] = [:]
 
   /// - Parameters:
   ///   - listen: a numeric address; port 0 takes a free one.
+  ///   - limits: of it, those of the admin port.
   ///   - metrics: asked at each scrape.
   ///   - readiness: asked at each `/readyz`.
-  public convenience init(
-    listen: Address, logger: Logger, metrics: @escaping @Sendable () async -> NodeMetrics,
-    readiness: @escaping @Sendable () async -> Readiness
-  ) {
-    self.init(listen: listen, logger: logger, connectionNs: AdminServer.connectionNs, metrics, readiness)
-  }
-
-  init(
-    listen: Address, logger: Logger, connectionNs: UInt64, _ metrics: @escaping @Sendable () async -> NodeMetrics,
-    _ readiness: @escaping @Sendable () async -> Readiness
+  public init(
+    listen: Address, logger: Logger, limits: NodeConfiguration.Limits = .init(),
+    metrics: @escaping @Sendable () async -> NodeMetrics, readiness: @escaping @Sendable () async -> Readiness
   ) {
     self.listen = listen
     self.logger = logger
-    self.connectionNs = connectionNs
+    connectionsMax = limits.adminConnections
+    connectionNs = limits.adminTimeoutMs * 1_000_000
     self.metrics = metrics
     self.readiness = readiness
   }
@@ -108,7 +103,10 @@ public final class AdminServer: @unchecked Sendable {
   }
 
   private func onAccepted(_ descriptor: Int32, _ peer: SocketAddress, _ loop: EventLoop) {
-    guard connections.count < AdminServer.connectionsMax else { return Posix.discard(descriptor: descriptor) }
+    guard connections.count < connectionsMax else {
+      refused.add(1, ordering: .relaxed)
+      return Posix.discard(descriptor: descriptor)
+    }
     let handler = AdminConnection(server: self)
     guard
       let connection = try? Connection.adopt(
@@ -130,8 +128,7 @@ public final class AdminServer: @unchecked Sendable {
     guard method == "GET" else { return Page(status: "405 Method Not Allowed", text: "GET only\n") }
     switch path {
     case "/metrics":
-      let text = PrometheusText.text(of: await metrics().families)
-      return Page(status: "200 OK", type: PrometheusText.contentType, text: text)
+      return Page(status: "200 OK", type: PrometheusText.contentType, text: await scrape())
     case "/readyz":
       switch await readiness() {
       case .ready: return Page(status: "200 OK", text: "ready\n")
@@ -140,6 +137,29 @@ public final class AdminServer: @unchecked Sendable {
     default:
       return Page(status: "200 OK", text: "alive\n")
     }
+  }
+}
+
+extension AdminServer {
+  /// The node's metrics and this port's own; how long it takes shows in the next one.
+  private func scrape() async -> String {
+    let begin = ContinuousClock.now
+    let families = await metrics().families + ownFamilies
+    let text = PrometheusText.text(of: families)
+    let taken = begin.duration(to: .now)
+    scrapeNs.store(UInt64(max(0, taken / .nanoseconds(1))), ordering: .relaxed)
+    return text
+  }
+
+  private var ownFamilies: [MetricFamily] {
+    [
+      .counter(
+        "kvnode_admin_connections_refused_total", "Connections of the admin port beyond their limit.",
+        refused.load(ordering: .relaxed)),
+      .gauge(
+        "kvnode_scrape_duration_seconds", "That the last scrape took, from its request to its text.",
+        Double(scrapeNs.load(ordering: .relaxed)) / 1e9),
+    ]
   }
 }
 

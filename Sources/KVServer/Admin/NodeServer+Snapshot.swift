@@ -5,41 +5,44 @@ import KVNet
 import KVStorage
 
 /// What one shard's loop says of itself at one moment.
-private struct ShardSnapshot: Sendable {
-  var shard: ShardCounters
+struct ShardSnapshot: Sendable {
+  var metrics: NodeMetrics.ShardMetrics
   var host: HostCounters
-  var requestsInFlight: Int
-  var bytesInFlight: Int
+  var clients: NodeMetrics.Traffic
+  var peers: NodeMetrics.Traffic
   var peersKnown: Int
   var peersUp: Int
   var layoutVersion: UInt32
   var standing: ClusterView.Standing
   var isOpen: Bool
-  var storage: StorageMetrics?
-  var estimates: RocksDBStorage.Estimates?
 }
 
 extension NodeServer {
   /// Asks each shard once, on its loop. Not after `stop`, when no loop answers any more.
   public func snapshot() async -> NodeMetrics {
     let shards = await shardSnapshots()
-    let admission = admission.snapshot
+    let listeners = await control.loop.run { [control] in control!.listenerCounts }
     var metrics = NodeMetrics(name: configuration.name, zone: configuration.zone)
     metrics.syncs = configuration.storage.durability == .sync
-    metrics.shards = shards.map(\.shard)
+    metrics.shards = shards.map(\.metrics)
     metrics.layoutVersion = shards.first?.layoutVersion ?? 0
     metrics.isReady = NodeServer.readiness(of: shards) == .ready
     metrics.peersKnown = UInt64(shards.first?.peersKnown ?? 0)
     metrics.peersUp = UInt64(shards.first?.peersUp ?? 0)
-    metrics.requestsInFlight = UInt64(shards.reduce(0) { $0 + $1.requestsInFlight })
-    metrics.bytesInFlight = UInt64(shards.reduce(0) { $0 + max(0, $1.bytesInFlight) })
-    metrics.clients.connections = UInt64(max(0, admission.all))
-    metrics.clients.accepted = shards.reduce(0) { $0 + $1.host.connectionsAccepted }
-    metrics.clients.bytesIn = shards.reduce(0) { $0 + $1.host.bytesRead }
-    metrics.clients.bytesOut = shards.reduce(0) { $0 + $1.host.bytesWritten }
-    metrics.refusals = NodeServer.refusals(of: shards, admissionRefused: admission.refused)
-    (metrics.diskUsedBytes, metrics.diskTotalBytes) = diskUsage()
-    metrics.further = StorageFamilies.families(shards.compactMap(\.storage), shards.compactMap(\.estimates))
+    metrics.clients = NodeServer.traffic(of: shards.map(\.clients))
+    metrics.peers = NodeServer.traffic(of: shards.map(\.peers))
+    let admitted = clientAdmission.snapshot
+    metrics.clients.connections = UInt64(max(0, admitted.all))
+    metrics.clients.greeting = UInt64(max(0, admitted.greeting))
+    metrics.peers.greeting = UInt64(max(0, peerAdmission.snapshot.greeting))
+    metrics.refusals = refusals(of: shards.map(\.host), outOfDescriptors: listeners.refused)
+    metrics.overloads = HostCounters.Limit.allCases.map { limit in
+      .init(limit.rawValue, shards.reduce(0) { $0 + ($1.host.overloads[limit] ?? 0) })
+    }
+    metrics.failures = Failure.Code.allCases.map { code in
+      .init(code.label, shards.reduce(0) { $0 + ($1.host.failures[code] ?? 0) })
+    }
+    metrics.disk = disk()
     return metrics
   }
 
@@ -65,35 +68,74 @@ extension NodeServer {
     return snapshots
   }
 
-  private static func refusals(of shards: [ShardSnapshot], admissionRefused: UInt64) -> [(String, UInt64)] {
-    let reasons: [(String, Refusal.Reason)] = [
-      ("not_hello", .notHello), ("unknown_revision", .unknownRevision), ("other_cluster", .otherCluster),
-      ("other_node", .otherNode), ("not_member", .notMember), ("malformed_frame", .malformedFrame),
-      ("frame_too_large", .frameTooLarge), ("shutting_down", .shuttingDown), ("duplicate_node", .duplicateNode),
-      ("hello_timeout", .helloTimeout),
-    ]
-    let told = reasons.map { name, reason in (name, shards.reduce(0) { $0 + $1.host.refusals(reason) }) }
-    return [("connection_limit", admissionRefused)] + told
+  private static func traffic(of parts: [NodeMetrics.Traffic]) -> NodeMetrics.Traffic {
+    parts.reduce(into: NodeMetrics.Traffic()) { all, part in
+      all.connections += part.connections
+      all.accepted += part.accepted
+      all.bytesIn += part.bytesIn
+      all.bytesOut += part.bytesOut
+      all.inputBytes += part.inputBytes
+      all.outputBytes += part.outputBytes
+    }
   }
 
-  private func diskUsage() -> (used: UInt64, total: UInt64) {
+  private func refusals(of shards: [HostCounters], outOfDescriptors: UInt64) -> [NodeMetrics.Tally] {
+    let (clients, peers) = (clientAdmission.snapshot, peerAdmission.snapshot)
+    let unheard: [NodeMetrics.Tally] = [
+      .init("connections", clients.refused), .init("peer_connections", peers.refused),
+      .init("connections_before_hello", clients.refusedGreeting + peers.refusedGreeting),
+      .init("out_of_descriptors", outOfDescriptors),
+    ]
+    let slow = HostCounters.Slowness.allCases.map { reason in
+      NodeMetrics.Tally(reason.rawValue, shards.reduce(0) { $0 + ($1.dropped[reason] ?? 0) })
+    }
+    let told = Refusal.Reason.told.map { name, reason in
+      NodeMetrics.Tally(name, shards.reduce(0) { $0 + ($1.refused[reason] ?? 0) })
+    }
+    return unheard + slow + told
+  }
+
+  private func disk() -> NodeMetrics.Disk {
     var found = statvfs()
-    guard statvfs(configuration.dataDirectory, &found) == 0 else { return (0, 0) }
+    var disk = NodeMetrics.Disk()
+    guard statvfs(configuration.dataDirectory, &found) == 0 else { return disk }
     let block = UInt64(found.f_frsize)
-    return (UInt64(found.f_blocks - found.f_bfree) * block, UInt64(found.f_blocks) * block)
+    disk.usedBytes = UInt64(found.f_blocks - found.f_bfree) * block
+    disk.freeBytes = UInt64(found.f_bavail) * block
+    disk.totalBytes = UInt64(found.f_blocks) * block
+    return disk
   }
 }
 
 extension ShardHost {
   fileprivate func snapshot() -> ShardSnapshot {
     let rocks = openStorage as? RocksDBStorage
-    let peers = shard.view.peers
+    let members = shard.view.peers
+    var metrics = NodeMetrics.ShardMetrics(counters: shard.counters)
+    metrics.requestsInFlight = shard.inFlight
+    metrics.requestBytesInFlight = clients.requestBytes
+    metrics.busyNs = loop.busyNanoseconds
+    metrics.storage = rocks?.metrics
+    metrics.estimates = rocks?.estimates()
+    metrics.shareBytes = rocks?.shareBytes ?? []
+    var peers = NodeMetrics.Traffic(links.account)
+    peers.connections = UInt64(links.count)
+    peers.accepted = counters.peersAccepted
+    var own = NodeMetrics.Traffic(clients.account)
+    own.accepted = counters.clientsAccepted
     return ShardSnapshot(
-      shard: shard.counters, host: counters, requestsInFlight: shard.inFlight, bytesInFlight: bytesInFlight,
-      peersKnown: peers.count,
-      peersUp: peers.count { shard.reachability.standing(of: $0.id, at: now.instant) != .away },
-      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil,
-      storage: rocks?.metrics,
-      estimates: rocks?.estimates())
+      metrics: metrics, host: counters, clients: own, peers: peers, peersKnown: members.count,
+      peersUp: members.count { shard.reachability.standing(of: $0.id, at: now.instant) != .away },
+      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil)
+  }
+}
+
+extension NodeMetrics.Traffic {
+  fileprivate init(_ account: ByteAccount) {
+    self.init()
+    bytesIn = account.bytesRead
+    bytesOut = account.bytesWritten
+    inputBytes = UInt64(max(0, account.inputBytes))
+    outputBytes = UInt64(max(0, account.outputBytes))
   }
 }

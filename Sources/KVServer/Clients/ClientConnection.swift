@@ -19,36 +19,60 @@ final class ClientConnection: ConnectionHandler {
   /// Set by `attach`, before anything can arrive.
   private var connection: Connection?
   private var phase = Phase.greeting
+  /// Among the connections of this port.
+  private var place: Admission.Place
   /// Bytes of each request under way, by request id.
   private var requests: [UInt64: Int] = [:]
   private var bytesInFlight = 0
+  /// When the frame at the head of the input began to be waited for; nil when there is none.
+  private var unfinishedSince: Instant?
+  /// Since when its replies are more than it reads; nil when they are not.
+  private var unreadSince: Instant?
+  /// When `FairShare` last counted it.
+  private var lastWindow: UInt32 = 0
+  /// Since when it has sent more than its share at a time; nil when it has not.
+  private var greedySince: Instant?
 
-  init(id: UInt64, host: ShardHost) {
+  init(id: UInt64, place: Admission.Place, host: ShardHost) {
     self.id = id
+    self.place = place
     self.host = host
   }
 
   func attach(_ connection: Connection) { self.connection = connection }
 
+  /// In place of `attach`, when the descriptor could not be adopted.
+  func onNeverOpened() { place.free() }
+
   var isGreeting: Bool { phase == .greeting }
-  /// HELLO was done, whatever became of the connection since.
-  private(set) var wasGreeted = false
 
   // MARK: Bytes in
 
   func onBytes(_ bytes: UnsafeRawBufferPointer, _ connection: Connection) -> Int {
     var offset = 0
+    var share = host.clients.framesThisTurn(&lastWindow)
     while phase != .closing {
+      // Its replies are not read, or it has had its share of this turn: the rest comes again.
+      if connection.isReadingPaused { return offset }
+      if share == 0, offset < bytes.count {
+        connection.yieldInput()
+        greedySince = greedySince ?? host.now.instant
+        return offset
+      }
       let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
       let bodyBytesMax = phase == .greeting ? KVModel.Limits.bodyBytesMaxBeforeHello : KVModel.Limits.requestBytesMax
       switch FrameScan.next(in: rest, bodyBytesMax: bodyBytesMax) {
       case .incomplete(let neededBytes):
         connection.neededBytes = neededBytes
+        greedySince = nil
+        if rest.isEmpty { unfinishedSince = nil } else if unfinishedSince == nil { unfinishedSince = host.now.instant }
         return offset
       case .malformed(let error):
         onMalformed(error, rest)
       case .frame(let header, let body, let frameBytes):
         offset += frameBytes
+        share -= 1
+        unfinishedSince = nil
         onFrame(header, body)
       }
     }
@@ -88,8 +112,7 @@ final class ClientConnection: ConnectionHandler {
         Refusal(.otherCluster, "the client expects cluster \(hello.cluster); this node is of \(cluster)"))
     }
     phase = .open
-    wasGreeted = true
-    host.onGreeted(self)
+    place.onGreeted()
     send(.welcome, requestID: 0) { [welcome = host.welcome] in welcome.encode(into: &$0) }
   }
 
@@ -97,7 +120,7 @@ final class ClientConnection: ConnectionHandler {
     let request: ClientRequest
     do { request = try ClientRequest(header.type, body) } catch {
       host.counters.malformedRequests += 1
-      return respond(.failed(ClientConnection.failure(for: error, in: header.type)), to: header.requestID)
+      return respond(.failed(Failure(malformed: error, in: header.type)), to: header.requestID)
     }
     if requests[header.requestID] != nil {
       return refuse(Refusal(.malformedFrame, "request id \(header.requestID) is under way already"))
@@ -108,34 +131,45 @@ final class ClientConnection: ConnectionHandler {
     }
     requests[header.requestID] = body.count
     bytesInFlight += body.count
-    host.bytesInFlight += body.count
+    host.clients.requestBytes += body.count
     let client = ClientRef(connection: id, request: header.requestID)
     host.route(request, from: client, deadlineMs: header.deadlineMs)
   }
 
-  /// The frame arrived as it was sent, but what it asks for is malformed.
-  private static func failure(for error: DecodeError, in type: FrameType) -> Failure {
-    switch error {
-    case .invalidKey: Failure(.invalidKey, detail: "a key has 1 to \(KVModel.Limits.keyBytesMax) bytes")
-    case .invalidContext: Failure(.invalidContext, detail: "the context is not one that a read handed out")
-    case .truncated, .trailingBytes, .outOfBounds, .unknownRevision, .unknownTag, .checksumMismatch, .notCanonical,
-      .badMagic, .notText:
-      Failure(.invalidRequest, detail: "malformed \(type): \(error)")
-    }
-  }
-
   /// Why a request of so many bytes is too much now; nil when it is not.
   private func admit(bytes: Int) -> Failure? {
-    let limits = host.configuration.limits
-    let isOver =
-      requests.count >= limits.requestsPerConnection || bytesInFlight + bytes > limits.bytesPerConnection
-      || host.bytesInFlight + bytes > limits.bytesInFlight / host.configuration.shards
-    guard isOver, !requests.isEmpty || host.bytesInFlight > 0 else { return nil }
-    host.counters.overloads += 1
-    return Failure(
-      .overloaded, retryAfterMs: 10,
-      detail: "\(requests.count) requests with \(bytesInFlight) bytes are under way on this connection")
+    guard let limit = exceededLimit(bytes: bytes) else { return nil }
+    // A lone request always gets in, however small the limits are.
+    if requests.isEmpty, host.clients.requestBytes == 0, outputBytes == 0 { return nil }
+    return overload(limit)
   }
+
+  private func exceededLimit(bytes: Int) -> HostCounters.Limit? {
+    let limits = host.configuration.limits
+    if requests.count >= limits.requestsPerConnection { return .connectionRequests }
+    if bytesInFlight + outputBytes + bytes > limits.bytesPerConnection { return .connectionBytes }
+    if !host.clients.hasRoom(for: bytes) || isSlowInACrowd { return .nodeBytes }
+    return nil
+  }
+
+  /// It does not read what it asked for, while such clients hold half of what all may. Who reads is served.
+  private var isSlowInACrowd: Bool { connection?.isStalled == true && host.clients.isCrowded }
+
+  private func overload(_ limit: HostCounters.Limit) -> Failure {
+    host.counters.onOverload(limit)
+    let detail =
+      switch limit {
+      case .connectionRequests, .connectionBytes:
+        "\(requests.count) requests with \(bytesInFlight) bytes are under way on this connection, and \(outputBytes) "
+          + "bytes of replies are not read"
+      case .nodeBytes:
+        "\(host.clients.requestBytes) bytes of requests and \(host.clients.account.outputBytes) of unread replies are "
+          + "under way on this shard"
+      }
+    return Failure(.overloaded, retryAfterMs: 10, detail: detail)
+  }
+
+  private var outputBytes: Int { connection?.outputBytes ?? 0 }
 
   // MARK: Responses out
 
@@ -143,15 +177,30 @@ final class ClientConnection: ConnectionHandler {
   func respond(_ response: ClientResponse, to requestID: UInt64) {
     release(requestID)
     if phase == .closing { return }
+    let response = affordable(response)
+    if case .failed(let failure) = response { host.counters.onFailure(failure.code) }
     send(response.frameType, requestID: requestID) { response.encode(into: &$0) }
+    guard let connection, connection.isAboveHighWater, !connection.isReadingPaused else { return }
     // A client that does not read is not read from: its requests wait in its own socket.
-    if connection?.isAboveHighWater == true { connection?.pauseReading() }
+    connection.pauseReading()
+    unreadSince = host.now.instant
+  }
+
+  /// The reply, or `overloaded` in place of a value for which there is no room. Reads only: they have changed nothing.
+  private func affordable(_ response: ClientResponse) -> ClientResponse {
+    switch response {
+    case .value, .explained:
+      if outputBytes > host.configuration.limits.bytesPerConnection { return .failed(overload(.connectionBytes)) }
+      if isSlowInACrowd { return .failed(overload(.nodeBytes)) }
+      return response
+    case .written, .described, .layout, .done, .reserved, .failed: return response
+    }
   }
 
   private func release(_ requestID: UInt64) {
     guard let bytes = requests.removeValue(forKey: requestID) else { return }
     bytesInFlight -= bytes
-    host.bytesInFlight -= bytes
+    host.clients.requestBytes -= bytes
   }
 
   /// The node is stopping: what is under way is finished, new requests go elsewhere.
@@ -166,10 +215,19 @@ final class ClientConnection: ConnectionHandler {
     connection?.write { header.appendFrame(to: &$0, body: body) }
   }
 
+  /// Since when it has been slow in this way; nil when it is not.
+  func slowSince(_ slowness: HostCounters.Slowness) -> Instant? {
+    switch slowness {
+    case .slowReader: unreadSince
+    case .slowWriter: connection?.isReadingPaused == true ? nil : unfinishedSince ?? greedySince
+    case .frameTimeout: connection?.isReadingPaused == true ? nil : unfinishedSince
+    }
+  }
+
   // MARK: Ends
 
   private func onMalformed(_ error: DecodeError, _ bytes: UnsafeRawBufferPointer) {
-    if phase == .greeting, ClientConnection.looksLikeHTTP(bytes) { return refuseHTTP() }
+    if phase == .greeting, ForeignProtocol.looksLikeHTTP(bytes) { return refuseHTTP() }
     switch error {
     case .outOfBounds: refuse(Refusal(.frameTooLarge, "the frame is longer than is allowed here"))
     case .unknownRevision(let revision): refuse(Refusal(.unknownRevision, "revision \(revision) is not spoken here"))
@@ -186,24 +244,30 @@ final class ClientConnection: ConnectionHandler {
     close()
   }
 
-  private static func looksLikeHTTP(_ bytes: UnsafeRawBufferPointer) -> Bool {
-    ["GET ", "POST", "HEAD", "PUT ", "DELE", "OPTI"].contains { bytes.starts(with: $0.utf8) }
-  }
-
   private func refuseHTTP() {
     host.counters.onRefused(.notHello)
-    let body = "This port speaks RingKV's binary protocol. HTTP is on the admin port: /metrics, /healthz, /readyz.\n"
-    let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nContent-Length: \(body.utf8.count)\r\n"
-    connection?.write { $0.append(contentsOf: Array("\(head)Connection: close\r\n\r\n\(body)".utf8)) }
+    connection?.write { $0 += ForeignProtocol.answerToHTTP }
     close()
   }
 
   private func close() {
-    phase = .closing
-    cancelAll()
+    end()
     guard let connection else { return }
     connection.closeAfterFlush()
     host.onClosing(connection)
+  }
+
+  /// At once, without a word: it would not be read.
+  func cutOff() {
+    end()
+    connection?.close()
+  }
+
+  private func end() {
+    phase = .closing
+    (unfinishedSince, unreadSince, greedySince) = (nil, nil, nil)
+    place.free()
+    cancelAll()
   }
 
   private func cancelAll() {
@@ -213,11 +277,15 @@ final class ClientConnection: ConnectionHandler {
     }
   }
 
-  func onWritable(_ connection: Connection) { connection.resumeReading() }
+  func onWritable(_ connection: Connection) {
+    unreadSince = nil
+    // While nothing was read from it, it could not finish a frame.
+    if unfinishedSince != nil { unfinishedSince = host.now.instant }
+    connection.resumeReading()
+  }
 
   func onClosed(_ connection: Connection, reason: CloseReason) {
     host.onClosed(self, connection)
-    phase = .closing
-    cancelAll()
+    end()
   }
 }

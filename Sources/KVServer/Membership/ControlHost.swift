@@ -58,16 +58,17 @@ final class ControlHost: @unchecked Sendable {
   }
 
   private func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
-    guard node.admission.admit() else { return Posix.discard(descriptor: descriptor) }
+    guard let place = node.clientAdmission.admit() else { return Posix.discard(descriptor: descriptor) }
     nextClientLoop = (nextClientLoop + 1) % node.hosts.count
     let host = node.hosts[nextClientLoop]
-    host.loop.execute { host.onAccepted(client: descriptor, address) }
+    host.loop.execute { host.clients.onAccepted(descriptor, address, place) }
   }
 
   private func onAccepted(peer descriptor: Int32, _ address: SocketAddress) {
+    guard let place = node.peerAdmission.admit() else { return Posix.discard(descriptor: descriptor) }
     nextPeerLoop = (nextPeerLoop + 1) % node.hosts.count
     let host = node.hosts[nextPeerLoop]
-    host.loop.execute { host.onAccepted(peer: descriptor, address) }
+    host.loop.execute { host.onAccepted(peer: descriptor, address, place) }
   }
 
   func beginDrain() {

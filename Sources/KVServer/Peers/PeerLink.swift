@@ -21,6 +21,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private unowned let host: ShardHost
   private(set) var connection: Connection?
   private var phase: Phase
+  /// Among the connections of the peer port; nil for a link that this node dials.
+  private var place: Admission.Place?
   /// Known once the handshake is done.
   private(set) var peer: NodeID?
   private var peerClock = PeerClock()
@@ -29,13 +31,17 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private(set) var establishedAt = Instant(nanoseconds: 0)
 
   /// A link that this node dials, or that somebody dialled to it; `attach` follows.
-  init(_ side: Side, host: ShardHost) {
+  init(_ side: Side, place: Admission.Place? = nil, host: ShardHost) {
     self.side = side
+    self.place = place
     self.host = host
     phase = side == .acceptor ? .greeting : .connecting
   }
 
   func attach(_ connection: Connection) { self.connection = connection }
+
+  /// In place of `attach`, when the descriptor could not be adopted.
+  func onNeverOpened() { place?.free() }
 
   /// By this node, not by the peer.
   var isDialled: Bool { side != .acceptor }
@@ -65,10 +71,12 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private func move(to home: ShardHost, _ hello: Hello) {
     phase = .closing
     host.loop.execute { [self] in
-      guard let connection, let descriptor = connection.detach() else { return }
+      guard let connection, let place, let descriptor = connection.detach() else { return }
       let address = connection.peerAddress
+      // The place goes with the descriptor.
+      self.place = nil
       host.links.onMoved(self)
-      home.loop.execute { home.onMoved(peer: descriptor, address, hello) }
+      home.loop.execute { home.onMoved(peer: descriptor, address, place, hello) }
     }
   }
 
@@ -96,6 +104,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private func establish(_ node: NodeID) {
     peer = node
     phase = .up
+    place?.onGreeted()
     establishedAt = host.now.instant
     host.links.onEstablished(self, node)
   }
@@ -212,11 +221,13 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private func end() {
     guard phase != .closing else { return }
     phase = .closing
+    place?.free()
     host.links.onEnding(self)
   }
 
   func onClosed(_ connection: Connection, reason: CloseReason) {
-    host.counters.onClosed(connection)
+    host.onClosed(self, connection)
     end()
+    place?.free()
   }
 }

@@ -23,6 +23,8 @@ final class PeerLinks {
   }
 
   private unowned let host: ShardHost
+  /// What the links of this host hold together.
+  let account = ByteAccount()
   /// Ascending by node id.
   private var peers: [Peer] = []
   /// Accepted, and their HELLO not checked yet; given up at the time beside them.
@@ -84,7 +86,8 @@ final class PeerLinks {
   private func onResolved(_ result: Result<[SocketAddress], ResolveError>, _ link: PeerLink) {
     guard let index = place(dialling: link) else { return }
     guard case .success(let addresses) = result, let address = addresses.first else { return onDialFailed(index) }
-    link.attach(Connection.connect(to: address, on: host.loop, options: host.peerOptions, handler: link))
+    link.attach(
+      Connection.connect(to: address, on: host.loop, options: host.peerOptions, account: account, handler: link))
   }
 
   private func onDialFailed(_ index: Int) {
@@ -167,6 +170,9 @@ final class PeerLinks {
     peers[index].dialAt = firstDial(peers[index].member)
     host.onLinkChanged(peers[index].member.id, isUp: false)
   }
+
+  /// Links that are up.
+  var count: Int { peers.reduce(0) { $0 + $1.links.count } }
 
   // MARK: Messages
 

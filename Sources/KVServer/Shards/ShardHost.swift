@@ -26,11 +26,8 @@ final class ShardHost: @unchecked Sendable {
   private var storage: (any ShardStorage)?
   var openStorage: (any ShardStorage)? { storage }
   private(set) lazy var links = PeerLinks(host: self)
-  private var clients: [UInt64: ClientConnection] = [:]
-  private var nextConnection: UInt64
-  /// Connections that flush a last word; closed for good at the time beside them.
-  private var closing: [(connection: Connection, at: Instant)] = []
-  private var helloDeadlines: [(client: UInt64, at: Instant)] = []
+  private(set) lazy var clients = ClientTable(host: self)
+  private var closing: ClosingConnections
   private var random: PRNG
   private var ticks: UInt64 = 0
 
@@ -40,7 +37,6 @@ final class ShardHost: @unchecked Sendable {
   private var timers: TimerClient?
 
   var counters = HostCounters()
-  var bytesInFlight = 0
 
   init(index: Int, node: NodeServer, start: NodeStart, seed: UInt64) throws(SystemError) {
     self.index = index
@@ -49,7 +45,7 @@ final class ShardHost: @unchecked Sendable {
     identity = ShardIdentity(node: start.state.id, shard: index, shards: start.state.shards)
     generation = start.state.generation
     logger = start.logger
-    nextConnection = UInt64(index) << 48
+    closing = ClosingConnections(connectionsMax: start.configuration.limits.closingConnections)
     random = PRNG(seed: seed)
     loop = try EventLoop(label: "ringkv.shard.\(index)")
   }
@@ -75,7 +71,7 @@ final class ShardHost: @unchecked Sendable {
   }
 
   /// No client gets anything new under way; what is under way goes on.
-  func drain() { for client in clients.values { client.goAway() } }
+  func drain() { clients.drain() }
 
   var isIdle: Bool { shard.inFlight == 0 }
 
@@ -87,7 +83,7 @@ final class ShardHost: @unchecked Sendable {
   /// Last call on the loop: hangs up on everyone and lets the storage go.
   func shutDown() -> (any ShardStorage)? {
     links.closeAll()
-    for client in clients.values { client.refuse(Refusal(.shuttingDown, "the node is stopping")) }
+    clients.refuseAll(Refusal(.shuttingDown, "the node is stopping"))
     defer { storage = nil }
     return storage
   }
@@ -111,7 +107,8 @@ final class ShardHost: @unchecked Sendable {
 
   private func onTick() {
     links.onTick()
-    closeOverdue()
+    closing.closeOverdue(at: now.instant)
+    clients.onTick(at: now.instant)
     watchStorage()
     scheduleTick()
   }
@@ -119,21 +116,14 @@ final class ShardHost: @unchecked Sendable {
   /// A flush or compaction that failed shows only when it is asked for.
   private func watchStorage() {
     ticks &+= 1
-    guard ticks % 10 == 0, let fault = (storage as? RocksDBStorage)?.backgroundFault() else { return }
+    guard ticks % 10 == 0, let rocks = storage as? RocksDBStorage else { return }
+    if ticks % ShardHost.ticksAMeasurement == 10 { rocks.measureShares() }
+    guard let fault = rocks.backgroundFault() else { return }
     node.halt("storage failed: \(fault.path): \(fault.detail)")
   }
 
-  private func closeOverdue() {
-    let instant = now.instant
-    for entry in closing.filter({ $0.at <= instant }) { entry.connection.close() }
-    closing.removeAll { $0.at <= instant }
-    for entry in helloDeadlines where entry.at <= instant {
-      if let client = clients[entry.client], client.isGreeting {
-        client.refuse(Refusal(.helloTimeout, "no HELLO within \(configuration.limits.helloTimeoutMs) ms"))
-      }
-    }
-    helloDeadlines.removeAll { $0.at <= instant }
-  }
+  /// How the data lie on the ring is estimated once a minute: it changes slowly, and costs some milliseconds.
+  private static let ticksAMeasurement: UInt64 = 600
 
   // MARK: Steps
 
@@ -251,114 +241,17 @@ final class ShardHost: @unchecked Sendable {
     }
   }
 
-  // MARK: Clients
-
-  /// A connection that the listener accepted.
-  func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
-    nextConnection += 1
-    let id = nextConnection
-    let client = ClientConnection(id: id, host: self)
-    guard
-      let connection = try? Connection.adopt(
-        descriptor, peer: address, on: loop, options: NodeServer.clientOptions, handler: client)
-    else { return node.admission.onClosed(wasGreeting: true) }
-    client.attach(connection)
-    clients[id] = client
-    helloDeadlines.append((id, now.instant.advanced(by: .milliseconds(configuration.limits.helloTimeoutMs))))
-    counters.connectionsAccepted += 1
-  }
-
-  func onGreeted(_ client: ClientConnection) { node.admission.onGreeted() }
+  // MARK: Connections that end
 
   func onClosed(_ client: ClientConnection, _ connection: Connection) {
-    counters.onClosed(connection)
-    closing.removeAll { $0.connection === connection }
-    if clients.removeValue(forKey: client.id) != nil { node.admission.onClosed(wasGreeting: !client.wasGreeted) }
+    closing.remove(connection)
+    clients.onClosed(client)
   }
 
-  /// A connection that closes after its last word gets a second to be read.
-  func onClosing(_ connection: Connection) {
-    closing.append((connection, now.instant.advanced(by: .seconds(1))))
-  }
+  func onClosed(_ link: PeerLink, _ connection: Connection) { closing.remove(connection) }
 
-  // MARK: Peers
-
-  var cluster: ClusterID { shard.view.current?.layout.cluster ?? .none }
-
-  var peerOptions: ConnectionOptions { NodeServer.peerOptions }
-
-  /// A link that the listener accepted.
-  @discardableResult
-  func onAccepted(peer descriptor: Int32, _ address: SocketAddress) -> PeerLink? {
-    let link = PeerLink(.acceptor, host: self)
-    guard
-      let connection = try? Connection.adopt(
-        descriptor, peer: address, on: loop, options: peerOptions, handler: link)
-    else { return nil }
-    link.attach(connection)
-    links.onAccepted(link)
-    return link
-  }
-
-  /// A link that another loop accepted, and whose HELLO says that it belongs here.
-  func onMoved(peer descriptor: Int32, _ address: SocketAddress, _ hello: Hello) {
-    onAccepted(peer: descriptor, address)?.welcome(hello)
-  }
-
-  /// The loop that a link belongs to, by its HELLO; nil when it is this one.
-  func home(of hello: Hello) -> ShardHost? {
-    let home = Int(hello.shard) % identity.shards
-    return home == index ? nil : node.hosts[home]
-  }
-
-  func onLinkChanged(_ peer: NodeID, isUp: Bool) {
-    step(.linkChanged(peer, isUp: isUp))
-    if index == 0 { node.control.onLinkChanged(peer, isUp: isUp) }
-  }
-
-  /// A word of `Control`'s. Any thread calls this.
-  func send(_ message: ControlMessage, to peer: NodeID) {
-    loop.execute { [self] in links.send(message, to: peer) }
-  }
-
-  func onLinkRefused(_ peer: NodeID, _ refusal: Refusal) { node.control.onLinkRefused(peer, refusal) }
-
-  func hello(to peer: NodeID) -> Hello {
-    Hello(
-      role: .peer, cluster: cluster, node: identity.node, expected: peer, generation: generation,
-      shard: UInt16(index), shards: UInt16(identity.shards), clockMs: now.instant.milliseconds, agent: Release.agent)
-  }
-
-  var welcome: Welcome {
-    Welcome(
-      cluster: cluster, node: identity.node, generation: generation, shards: UInt16(identity.shards),
-      layoutVersion: shard.view.layoutVersion, now: now, agent: Release.agent)
-  }
-
-  /// Why a peer's HELLO is not accepted; nil when it is.
-  func refusal(of hello: Hello) -> Refusal? {
-    guard hello.role == .peer else { return Refusal(.notHello, "this is the port for peers") }
-    guard hello.speaksCurrentRevision else {
-      return Refusal(.unknownRevision, "revision \(FrameHeader.currentRevision) is spoken here")
-    }
-    if hello.expected != identity.node {
-      if cluster == .none { node.control.onMistaken(for: hello.expected, of: hello.cluster) }
-      return Refusal(
-        .otherNode,
-        "node \(hello.expected) is expected here, but this is \(identity.node): its data directory is another one")
-    }
-    guard cluster != .none else { return Refusal(.notMember, "node \(identity.node) belongs to no cluster yet") }
-    guard hello.cluster == cluster else {
-      return Refusal(.otherCluster, "this node belongs to cluster \(cluster), the caller to \(hello.cluster)")
-    }
-    guard hello.node != identity.node else {
-      return Refusal(.duplicateNode, "another process runs with this node's id \(identity.node)")
-    }
-    guard shard.view.peers.contains(where: { $0.id == hello.node }) else {
-      return Refusal(.notMember, "node \(hello.node) is no member of layout \(shard.view.layoutVersion)")
-    }
-    return nil
-  }
+  /// A connection that closes after its last word gets a while to be read.
+  func onClosing(_ connection: Connection) { closing.add(connection, at: now.instant) }
 }
 
 extension ShardHost: TurnObserver {

@@ -75,7 +75,8 @@ final class BatchWriter: Sendable {
 final class Mailbox: Sendable {
   enum Event: Sendable {
     case written(WriteBatch, RocksDBError?, ns: UInt64)
-    case loaded(Load, Load.Outcome)
+    case loaded(Load, Load.Outcome, ns: UInt64)
+    case measured(shareBytes: [UInt64])
   }
 
   private let events = Mutex<[Event]>([])

@@ -19,9 +19,9 @@ final class Database: @unchecked Sendable {
   }
 
   let directory: String
-  private let handle: OpaquePointer
-  private let families: [OpaquePointer]
-  private let options: NativeOptions
+  let handle: OpaquePointer
+  let families: [OpaquePointer]
+  let options: NativeOptions
   private let memoryReads: OpaquePointer
   private let diskReads: OpaquePointer
   private let scans: OpaquePointer
@@ -156,20 +156,6 @@ final class Database: @unchecked Sendable {
     return RocksDBError(taking: error).map { .failure($0) } ?? .success(false)
   }
 
-  /// A number that RocksDB keeps, over all families or of one.
-  func property(_ name: String, of family: Family? = nil) -> UInt64 {
-    var value: UInt64 = 0
-    if let family {
-      _ = rocksdb_property_int_cf(handle, families[family.rawValue], name, &value)
-    } else {
-      _ = rocksdb_property_int(handle, name, &value)
-    }
-    return value
-  }
-
-  /// Bytes in the block cache.
-  var cacheUsage: Int { options.cacheUsage }
-
   /// Syncs what the log holds.
   func syncLog() -> RocksDBError? {
     var error: UnsafeMutablePointer<CChar>?
@@ -238,7 +224,7 @@ final class WriteBatch: @unchecked Sendable {
 
 extension UnsafeRawBufferPointer {
   /// As the C interface wants it; never nil, because an empty value is not a missing one.
-  fileprivate var characters: UnsafePointer<CChar> {
+  var characters: UnsafePointer<CChar> {
     baseAddress.map { $0.assumingMemoryBound(to: CChar.self) } ?? emptyCharacters
   }
 }

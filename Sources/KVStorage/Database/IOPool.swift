@@ -34,7 +34,7 @@ enum Load: Sendable {
 final class IOPool: Sendable {
   private struct State {
     /// Waiting, oldest first from `head` on.
-    var loads: [Load] = []
+    var loads: [(load: Load, submittedAt: UInt64)] = []
     var head = 0
     /// Queues without work.
     var idle: [Int]
@@ -54,21 +54,28 @@ final class IOPool: Sendable {
   }
 
   func submit(_ load: Load) {
+    let now = DispatchTime.now().uptimeNanoseconds
     let index = state.withLock { state in
-      state.loads.append(load)
+      state.loads.append((load, now))
       return state.idle.popLast()
     }
     if let index { queues[index].async { self.run(index) } }
   }
 
+  /// Something rare that may wait for the disk too.
+  func submit(_ work: @escaping @Sendable () -> Void) { queues[0].async(execute: work) }
+
   /// Returns once everything submitted before has been answered.
   func drain() { for queue in queues { queue.sync {} } }
 
   private func run(_ index: Int) {
-    while let load = next(index) { mailbox.post(.loaded(load, perform(load))) }
+    while let (load, submittedAt) = next(index) {
+      let outcome = perform(load)
+      mailbox.post(.loaded(load, outcome, ns: DispatchTime.now().uptimeNanoseconds - submittedAt))
+    }
   }
 
-  private func next(_ index: Int) -> Load? {
+  private func next(_ index: Int) -> (Load, submittedAt: UInt64)? {
     state.withLock { state in
       guard state.head < state.loads.count else {
         state.loads.removeAll(keepingCapacity: state.loads.capacity <= 1_024)

@@ -82,19 +82,44 @@ enum SettingTable {
       "clients; each a descriptor and some 10 KiB"),
     .number(
       "limits.connections_before_hello", \.node.limits.connectionsBeforeHello, .whole(1...1_000_000),
-      "of them not greeted yet: strangers cannot use up the rest"),
+      "of each port, not greeted yet: strangers cannot use up the rest"),
+    .number(
+      "limits.peer_connections", \.node.limits.peerConnections, .whole(1...1_000_000),
+      "of the peer port; a peer has one for each of its shards"),
+    .number(
+      "limits.connections_closing", \.node.limits.closingConnections, .whole(1...1_000_000),
+      "of a shard, told why they end; beyond it the oldest is cut off"),
     .number(
       "limits.hello_timeout", \.node.limits.helloTimeoutMs, .milliseconds(10...600_000),
       "for a greeting; a slow link needs less than 1 s"),
+    .number(
+      "limits.frame_timeout", \.node.limits.frameTimeoutMs, .milliseconds(100...600_000),
+      "from a frame's first byte to its last; 1 MiB over 1 Mbit/s takes 9 s"),
+    .number(
+      "limits.idle_probe", \.node.limits.idleProbeMs, .milliseconds(1_000...3_600_000),
+      "of silence before a client is asked whether it is there; a dead one is gone 10 s later"),
+    .number(
+      "limits.frames_per_turn", \.node.limits.framesPerTurn, .whole(1...4_096),
+      "of a loop, divided among its active clients: one that floods gets no more than its share"),
     .number(
       "limits.requests_in_flight_per_connection", \.node.limits.requestsPerConnection, .whole(1...1_000_000),
       "at 1 ms a request enough for a million a second"),
     .number(
       "limits.bytes_in_flight_per_connection", \.node.limits.bytesPerConnection,
-      .bytes(Limits.requestBytesMax...(1 << 40)), "eight values of the largest size"),
+      .bytes(Limits.requestBytesMax...(1 << 40)),
+      "requests and unread replies; eight values of the largest size"),
     .number(
       "limits.bytes_in_flight_total", \.node.limits.bytesInFlight, .bytes(Limits.requestBytesMax...(1 << 40)),
       "of all connections: bounds the memory beside the storage's"),
+    .number(
+      "limits.peer_backlog", \.node.limits.peerBacklogBytes, .bytes(Limits.recordBytesMax...(1 << 40)),
+      "unsent, for one peer; above it the link is made anew"),
+    .number(
+      "limits.admin_connections", \.node.limits.adminConnections, .whole(1...10_000),
+      "of the admin port; a monitor or two and a person have one each"),
+    .number(
+      "limits.admin_timeout", \.node.limits.adminTimeoutMs, .milliseconds(100...600_000),
+      "of one of them, from its first byte to our last"),
     .number(
       "limits.default_deadline", \.node.limits.defaultDeadlineMs, .milliseconds(1...Int(Limits.deadlineMsMax)),
       "of a request that names none; longer than any quorum that will still be met takes"),

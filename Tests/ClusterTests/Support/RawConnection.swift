@@ -12,7 +12,7 @@ final class RawConnection: Sendable {
     var clockOffsetMs: Int64 = 0
   }
 
-  private let descriptor: Int32
+  let descriptor: Int32
   private let state = Mutex(State())
 
   private init(_ descriptor: Int32) { self.descriptor = descriptor }

@@ -121,8 +121,8 @@ struct StorageBench {
       }
     }
     print(
-      "BENCH   ", store.metrics.operations / store.metrics.batches, "a batch, mean write",
-      store.metrics.writeNs / store.metrics.batches / 1_000, "µs")
+      "BENCH   ", store.metrics.batchOperations.sum / store.metrics.batchOperations.total, "a batch, mean write",
+      store.metrics.writes.sum / store.metrics.writes.total / 1_000, "µs")
   }
 
   @Test func `get from memory`() {
