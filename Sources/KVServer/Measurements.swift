@@ -44,6 +44,8 @@ extension ShardHost {
     latency.reads.add(shard.counters.latency[ShardCounters.Kind.get.rawValue])
     latency.writes.add(shard.counters.latency[ShardCounters.Kind.put.rawValue])
     latency.writes.add(shard.counters.latency[ShardCounters.Kind.delete.rawValue])
+    let age = shard.repairAge(at: now)?.milliseconds ?? .max
+    measurements.repairAgeMs = max(measurements.repairAgeMs, age)
     guard let estimates = (openStorage as? RocksDBStorage)?.estimates() else { return }
     measurements.keys += estimates.keys
     measurements.dataBytes += estimates.dataBytes

@@ -23,6 +23,8 @@ public struct NodeConfiguration: Sendable {
   public var clientAdvertise: Address?
   public var peerAdvertise: Address?
   public var limits = Limits()
+  /// How often each shard compares a partition with another owner, milliseconds.
+  public var exchangeIntervalMs: UInt64 = 100
   public var storage = StorageOptions()
 
   /// Bounds on what others can make this node hold.

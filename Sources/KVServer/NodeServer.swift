@@ -150,9 +150,11 @@ public final class NodeServer: @unchecked Sendable {
           generation: state.generation.number, options: configuration.storage,
           onResults: { [unowned host] in host.onStorageResults() })
       } catch { throw NodeStartError("\(error)") }
+      var settings = ShardSettings()
+      settings.exchangeInterval = .milliseconds(configuration.exchangeIntervalMs)
       let recovery = ShardRecovery(
         identity: host.identity, actor: Actor(node: state.id, epoch: state.epoch), lease: storage.recoveredLease,
-        settings: ShardSettings(), seed: seed ^ UInt64(index + 1))
+        settings: settings, seed: seed ^ UInt64(index + 1))
       let confined = LoopConfined(storage)
       host.loop.execute { host.recover(recovery, confined.value) }
     }

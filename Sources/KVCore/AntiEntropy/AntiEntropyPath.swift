@@ -133,6 +133,7 @@ extension Shard {
     guard case .record(let encoded) = reply, let record = try? encoded.decoded() else {
       return endMend(id, hasFailed: true, now, &effects)
     }
+    if claimsUnminted(record.context) { return haltGoneBack(peer, &effects) }
     mends[id]?.theirs = encoded
     effects.append(.store(.merge(mend.key, .join(record)), StorageID(raw: id.raw)))
   }
@@ -192,7 +193,13 @@ extension Shard {
       exchanges[id]?.onDiffering(places, leafBits: bits)
       advance(id, now, &effects)
     case .listed(let page, let question):
-      if isAwaited(question, id, from: peer) { onPage(page, isMine: false, id, now, &effects) }
+      guard isAwaited(question, id, from: peer) else { return }
+      if holdsOnlyWhatWasAsked(page, id) {
+        onPage(page, isMine: false, id, now, &effects)
+      } else {
+        counters.malformedTrees += 1
+        endExchange(id, isComplete: false, now, &effects)
+      }
     case .declined(let question):
       if isAwaited(question, id, from: peer) { endExchange(id, isComplete: false, now, &effects) }
     case .compare(let partition, let digests, let question):
@@ -207,6 +214,18 @@ extension Shard {
       let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question))
       let place = LeafPlace(partition: partition, leaf: leaf)
       effects.append(.store(.listLeaf(place, after: after, limit: Int(limit)), StorageID(raw: id.raw)))
+    }
+  }
+
+  /// A key of another leaf, or one that was listed before, has no place in a page: it must not be joined here.
+  private func holdsOnlyWhatWasAsked(_ page: LeafPage, _ id: OperationID) -> Bool {
+    guard let exchange = exchanges[id], let listing = exchange.listing, let layout = view.current?.layout else {
+      return false
+    }
+    let geometry = ShardGeometry(of: layout)
+    let place = LeafPlace(partition: exchange.partition, leaf: listing.leaf)
+    return page.entries.allSatisfy { entry in
+      LeafPlace(of: entry.key, geometry) == place && listing.after.map { $0 < entry.key } ?? true
     }
   }
 

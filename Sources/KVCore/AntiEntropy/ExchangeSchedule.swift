@@ -16,12 +16,9 @@ struct ExchangeSchedule: Sendable {
   private(set) var pairs: [Pair] = []
   private var place = 0
   private var urgent = 0
-  /// The age of pairs that were never compared counts from here.
-  private var since = Instant(nanoseconds: 0)
 
   /// The pairs of a view; what is known of those that stay is kept.
-  mutating func adopt(_ view: ClusterView, _ identity: ShardIdentity, at now: Instant) {
-    if pairs.isEmpty { since = now }
+  mutating func adopt(_ view: ClusterView, _ identity: ShardIdentity) {
     let known = pairs
     var old: [UInt16: [Pair]] = [:]
     for pair in known { old[pair.partition.index, default: []].append(pair) }
@@ -77,8 +74,13 @@ struct ExchangeSchedule: Sendable {
     if isComplete { pairs[index].completedAt = now }
   }
 
-  /// How long ago the pair that waits longest was compared.
-  func oldestAge(at now: Instant) -> Span64 {
-    pairs.reduce(Span64.zero) { max($0, now.since($1.completedAt ?? since)) }
+  /// How long ago the pair that waits longest was compared; nil when one never was.
+  func oldestAge(at now: Instant) -> Span64? {
+    var oldest = Span64.zero
+    for pair in pairs {
+      guard let completedAt = pair.completedAt else { return nil }
+      oldest = max(oldest, now.since(completedAt))
+    }
+    return oldest
   }
 }

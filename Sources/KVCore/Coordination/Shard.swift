@@ -80,15 +80,15 @@ public struct Shard: Sendable {
   /// Exchanges with other owners and what belongs to them: it goes on all the time.
   public var backgroundInFlight: Int { exchanges.count + mends.count + treeQueries.count }
 
-  /// How long ago the partition that waits longest was compared with another owner.
-  public func repairAge(at now: Instant) -> Span64 { schedule.oldestAge(at: now) }
+  /// How long ago the partition that waits longest was compared with another owner; nil when one never was.
+  public func repairAge(at now: Now) -> Span64? { schedule.oldestAge(at: now.instant) }
 
   /// Turns an input into effects. Same state, same input, same `now`: same effects, byte for byte.
   public mutating func step(_ input: Input, at now: Now, into effects: inout [Effect]) {
     if isHalted { return }
     switch input {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
-    case .view(let view): onView(view, now)
+    case .view(let view): onView(view)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
     case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
@@ -129,11 +129,11 @@ public struct Shard: Sendable {
     treeQueries.start(shard: shard, generation: generation)
   }
 
-  private mutating func onView(_ view: ClusterView, _ now: Now) {
+  private mutating func onView(_ view: ClusterView) {
     self.view = view
     reachability.adopt(view.peers.map(\.id))
     if schedule.pairs.isEmpty {
-      schedule.adopt(view, identity, at: now.instant)
+      schedule.adopt(view, identity)
       schedule.begin(at: random.next())
     }
   }

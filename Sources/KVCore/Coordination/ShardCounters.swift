@@ -39,6 +39,8 @@ public struct ShardCounters: Equatable, Sendable {
   /// Records that could not be decoded: stored ones and peers'.
   public var damagedRecords: UInt64 = 0
   public var malformedRecords: UInt64 = 0
+  /// Lists of keys from peers that held what was not asked for.
+  public var malformedTrees: UInt64 = 0
   /// Writes refused for their stamp.
   public var clockRefusals: UInt64 = 0
 

@@ -92,9 +92,7 @@ extension Shard {
       return refuse(Failure(.invalidRequest, detail: "the record cannot be decoded"), peer, envelope, now, &effects)
     }
     if claimsUnminted(record.context) {
-      return halt(
-        "node \(peer) holds versions that this node's actor \(actor) has not minted yet: the data directory went back "
-          + "in time (an old copy was restored, or another process runs with this node's id)", &effects)
+      return haltGoneBack(peer, &effects)
     }
     guard let partition = view.partition(of: write.key),
       view.owners(of: partition).place(of: identity.node) != nil
@@ -163,6 +161,12 @@ extension Shard {
   }
 
   // MARK: Common
+
+  mutating func haltGoneBack(_ peer: NodeID, _ effects: inout [Effect]) {
+    halt(
+      "node \(peer) holds versions that this node's actor \(actor) has not minted yet: the data directory went back "
+        + "in time (an old copy was restored, or another process runs with this node's id)", &effects)
+  }
 
   /// Work that nobody waits for any more is dropped before it is done.
   mutating func dropsExpired(_ envelope: Envelope, _ now: Now) -> Bool {

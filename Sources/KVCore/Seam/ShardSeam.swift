@@ -61,7 +61,7 @@ public struct ShardSettings: Equatable, Sendable {
   public var exchangeInterval = Span64.milliseconds(100)
   /// Exchanges under way at once, and keys that each of them mends at once.
   public var exchangesMax = 2
-  public var mendsMax = 32
+  public var mendsMax = 16
   /// Other owners' questions about trees under way at once; further ones are dropped.
   public var treeQueriesMax = 64
   /// Period of the shard's clockwork: pings, hedge delay.

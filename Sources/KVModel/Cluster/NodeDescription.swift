@@ -49,6 +49,9 @@ public struct NodeDescription: Hashable, Sendable {
     /// Of the last minute, as coordinator; 0 = no requests.
     public var readP99Us: UInt64 = 0
     public var writeP99Us: UInt64 = 0
+    /// How long ago the partition that waits longest was compared with another owner; `.max` when one never was since
+    /// the start, 0 when there is nothing to compare.
+    public var repairAgeMs: UInt64 = 0
 
     public init() {}
   }
@@ -100,7 +103,7 @@ public struct NodeDescription: Hashable, Sendable {
 // | 1 | syncs before it acknowledges |
 // | 2+n | release |
 // | 8 | expected node id |
-// | 7·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs |
+// | 8·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs, repair age ms |
 // | 2 | peers, then for each: node id 8, health 1, since ms 8 |
 extension NodeDescription {
   func encode(into bytes: inout [UInt8]) {
@@ -116,7 +119,7 @@ extension NodeDescription {
     bytes.append(integer: expected.value)
     for value in [
       measurements.uptimeMs, measurements.diskUsedBytes, measurements.diskTotalBytes, measurements.dataBytes,
-      measurements.keys, measurements.readP99Us, measurements.writeP99Us,
+      measurements.keys, measurements.readP99Us, measurements.writeP99Us, measurements.repairAgeMs,
     ] { bytes.append(integer: value) }
     bytes.append(integer: UInt16(peers.count))
     for peer in peers {
@@ -147,6 +150,7 @@ extension NodeDescription {
     measurements.keys = try reader.u64()
     measurements.readP99Us = try reader.u64()
     measurements.writeP99Us = try reader.u64()
+    measurements.repairAgeMs = try reader.u64()
     let count = Int(try reader.u16())
     guard count <= Limits.membersMax else { throw .outOfBounds }
     peers = []

@@ -37,8 +37,12 @@ extension NodeMetrics {
       ("retries_applied", "Marked retries that turned out to be applied already.", { $0.retriesApplied }),
       ("requests_forwarded", "Requests handed on to an owner.", { $0.forwarded }),
       ("expired_work", "Work dropped because nobody waits for it any more.", { $0.expiredWork }),
+      ("exchanges", "Comparisons of a partition with another owner that began.", { $0.exchanges }),
+      ("exchanges_failed", "Comparisons that ended incomplete.", { $0.exchangesFailed }),
+      ("keys_mended", "Keys that differed between two owners and were made equal.", { $0.keysMended }),
       ("damaged_records", "Stored records that could not be read.", { $0.damagedRecords }),
       ("malformed_records", "Records of peers that could not be read.", { $0.malformedRecords }),
+      ("malformed_trees", "Lists of keys from peers that held what was not asked for.", { $0.malformedTrees }),
       ("clock_refusals", "Writes refused for a stamp too far ahead.", { $0.clockRefusals }),
     ]
     return events.map { event in

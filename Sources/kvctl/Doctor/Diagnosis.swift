@@ -84,6 +84,16 @@ struct Diagnosis {
           Finding(
             .warning, "cut_off", name, "its peers reach it, this machine does not: \(reason(address))",
             remedy: "nc -vz \(address.host) \(address.port)"))
+      case .unconfirmed:
+        findings.append(
+          Finding(
+            .warning, "unconfirmed", name, "it has started, and no majority of the nodes has confirmed it",
+            remedy: "bring the other nodes up, and look at the links between them"))
+      case .wentBack:
+        findings.append(
+          Finding(
+            .trouble, "went_back", name, "its data are an old image: its peers know of a later start of it",
+            remedy: "ssh \(host) systemctl stop kvnode, then put its latest data directory back"))
       case .isolated:
         let peer = row.member.peerAddress
         findings.append(

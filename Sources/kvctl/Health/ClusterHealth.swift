@@ -16,11 +16,15 @@ struct ClusterHealth {
     case isolated
     /// Another identity answers at its address: its data is gone.
     case wiped
+    /// It has started, and no majority has confirmed yet that its data are the latest.
+    case unconfirmed
+    /// Its data are an old image of themselves: it takes no part.
+    case wentBack
 
     var serves: Bool {
       switch self {
       case .up, .slow, .cutOff: true
-      case .draining, .down, .isolated, .wiped: false
+      case .draining, .down, .isolated, .wiped, .unconfirmed, .wentBack: false
       }
     }
   }
@@ -71,7 +75,12 @@ struct ClusterHealth {
   ) -> (Condition, NodeDescription?) {
     let views = descriptions.flatMap { $0.1.peers.filter { $0.node == member.id } }
     if let own = descriptions.first(where: { $0.1.member.id == member.id })?.1 {
-      if own.state == .draining { return (.draining, own) }
+      switch own.state {
+      case .draining: return (.draining, own)
+      case .unconfirmed: return (.unconfirmed, own)
+      case .wentBack: return (.wentBack, own)
+      case .uninitialised, .serving, .stranger: break
+      }
       if !views.isEmpty, views.allSatisfy({ $0.health == .unreachable }) { return (.isolated, own) }
       return (!views.isEmpty && views.allSatisfy { $0.health == .slow } ? .slow : .up, own)
     }
@@ -99,6 +108,10 @@ extension ClusterHealth {
     case .down(let sinceMs):
       let since = sinceMs.map { " for \(Units.span(ms: $0))" } ?? ""
       return "\(name) unreachable\(since), intent up"
+    case .unconfirmed: return "\(name) has started and waits for a majority of the nodes to confirm it"
+    case .wentBack:
+      return "\(name) runs on old data: its peers know of a later start of it. Stop it, and put its latest data "
+        + "directory back"
     case .isolated: return "\(name) answers here, but none of its peers reaches it"
     case .cutOff: return "\(name) cannot be reached from here at \(row.member.clientAddress), but its peers reach it"
     case .wiped:

@@ -59,7 +59,7 @@ enum StatusDocument {
       JSON.fixed(Double(row.member.weight) / 100, digits: 1),
       Units.percent(UInt64(row.copies), of: UInt64(copies), digits: 1),
       measured.map { Units.percent($0.diskUsedBytes, of: $0.diskTotalBytes, digits: 0) } ?? "-",
-      measured.map(latencies) ?? "-", "-", "-",
+      measured.map(latencies) ?? "-", "-", measured.map(repaired) ?? "-",
     ]
   }
 
@@ -72,6 +72,16 @@ enum StatusDocument {
     case .cutOff: "cut off!"
     case .isolated: "isolated!"
     case .wiped: "wiped!"
+    case .unconfirmed: "starting"
+    case .wentBack: "went back!"
+    }
+  }
+
+  private static func repaired(_ measured: NodeDescription.Measurements) -> String {
+    switch measured.repairAgeMs {
+    case 0: "-"
+    case .max: "not yet"
+    case let age: "\(Units.span(ms: age)) ago"
     }
   }
 
@@ -119,6 +129,7 @@ enum StatusDocument {
       ("disk_used_bytes", .integer(measured.diskUsedBytes)), ("disk_total_bytes", .integer(measured.diskTotalBytes)),
       ("data_bytes", .integer(measured.dataBytes)), ("keys", .integer(measured.keys)),
       ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
+      ("repair_age_ms", measured.repairAgeMs == .max ? .null : .integer(measured.repairAgeMs)),
     ]
   }
 

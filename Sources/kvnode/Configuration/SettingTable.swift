@@ -5,7 +5,7 @@ import Logging
 
 /// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
 enum SettingTable {
-  static let all: [Setting] = cluster + node + addresses + [durability] + limits + storage + log
+  static let all: [Setting] = cluster + node + addresses + [durability] + limits + [exchanges] + storage + log
 
   /// The first of a setting's words, where it has more than one.
   static let sections: [String] = all.reduce(into: []) { sections, setting in
@@ -127,6 +127,10 @@ enum SettingTable {
       "limits.drain_timeout", \.node.limits.drainMs, .milliseconds(0...4_500),
       "on SIGTERM, for what is under way; the process leaves within 5 s"),
   ]
+
+  private static let exchanges: Setting = .number(
+    "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(10...60_000),
+    "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes")
 
   private static let storage: [Setting] = [
     .number(

@@ -145,6 +145,18 @@ private struct Patient {
     #expect(finding.remedy.hasPrefix("restore the data directory of node 0000000000000abc on host h3"))
   }
 
+  @Test func `names a node on an old image, and one that waits to be confirmed`() throws {
+    var patient = Patient()
+    patient.nodes[2].state = .wentBack
+    #expect(patient.health.rows.map(\.condition) == [.up, .up, .wentBack])
+    #expect(patient.health.exit == .degraded)
+    #expect(patient.codes == ["went_back"])
+    #expect(patient.findings.first?.remedy.hasPrefix("ssh h3 systemctl stop kvnode") == true)
+    patient.nodes[1].state = .unconfirmed
+    #expect(patient.health.exit == .quorumNotReachable)
+    #expect(patient.codes.contains("unconfirmed"))
+  }
+
   @Test func `tells a wrong clock of a node from one of this machine`() {
     var patient = Patient()
     patient.greetings[1] = Greeting(wallAheadMs: 3_600_005, uncertaintyMs: 2)
