@@ -6,7 +6,7 @@ import Testing
 extension ProcessTests {
   @Suite struct LinkProcessTests {
     private static func run(_ body: (Cluster, LinkRelay) async throws -> Void) async throws {
-      try await Cluster.run(Cluster.Options(isRelayed: true)) { cluster in
+      try await Cluster.run(Cluster.Options(isRelayed: true, exchanges: false)) { cluster in
         let relay = try #require(cluster.relay)
         try await awaitLinks(cluster)
         for (one, other) in [(1, 2), (1, 3), (2, 3)] {

@@ -129,8 +129,9 @@ enum SettingTable {
   ]
 
   private static let exchanges: Setting = .number(
-    "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(10...60_000),
-    "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes")
+    "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(0...60_000),
+    "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes; 0 = never"
+  )
 
   private static let storage: [Setting] = [
     .number(

@@ -13,6 +13,8 @@ final class Cluster: Sendable {
     var underFaultShim = false
     /// The links run through `relay`, which cuts them.
     var isRelayed = false
+    /// Nodes compare their copies by themselves; without it a copy that is behind stays so until it is read.
+    var exchanges = true
     /// Form a cluster; otherwise the nodes only listen.
     var isFormed = true
   }
@@ -29,7 +31,7 @@ final class Cluster: Sendable {
     try Files.makeDirectory(root)
     let shim = options.underFaultShim ? try await Programs.faultShim() : nil
     relay = options.isRelayed ? try LinkRelay(nodes: options.nodes) : nil
-    let setting = NodeProcess.Setting(flags: options.flags, shim: shim, relay: relay)
+    let setting = NodeProcess.Setting(flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges)
     nodes = try [Int](1...options.nodes).map { [root] number in
       try NodeProcess(number: number, in: root, setting)
     }

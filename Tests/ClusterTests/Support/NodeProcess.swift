@@ -11,6 +11,8 @@ final class NodeProcess: Sendable {
     var shim: String?
     /// Through which its peers reach it; nil: directly.
     var relay: LinkRelay?
+    /// Whether nodes compare their copies by themselves.
+    var exchanges = true
   }
 
   let number: Int
@@ -22,6 +24,7 @@ final class NodeProcess: Sendable {
   private let shim: String?
   /// The port that it advertises to its peers, when that is not its own.
   private let relayPort: UInt16?
+  private let exchanges: Bool
   private let child = Mutex<Child?>(nil)
   private let logStart = Mutex(0)
 
@@ -33,6 +36,7 @@ final class NodeProcess: Sendable {
     self.number = number
     flags = setting.flags
     shim = setting.shim
+    exchanges = setting.exchanges
     relayPort = setting.relay?.port(of: number)
     directory = "\(root)/n\(number)"
     try Files.makeDirectory(directory)
@@ -55,7 +59,7 @@ final class NodeProcess: Sendable {
     logStart.withLock { $0 = Int(lseek(log, 0, Int32(SEEK_END))) }
     let started = try Child.start(
       Programs.kvnode, arguments(data: other ?? data) + flags,
-      environment: Programs.environment(adding: shimEnvironment.merging(relayEnvironment) { $1 }),
+      environment: Programs.environment(adding: environment),
       streams: .init(input: null, output: log, errors: log))
     child.withLock { $0 = started }
     try Guardian.shared.watch(started.pid)
@@ -66,6 +70,11 @@ final class NodeProcess: Sendable {
       "--name", "n\(number)", "--data", data, "--client-listen", endpoint,
       "--peer-listen", "127.0.0.1:\(peerPort)", "--admin-listen", "127.0.0.1:\(adminPort)",
     ]
+  }
+
+  private var environment: [String: String] {
+    let settings = exchanges ? [:] : ["KVNODE_REPAIR_EXCHANGE_INTERVAL": "0"]
+    return settings.merging(shimEnvironment) { $1 }.merging(relayEnvironment) { $1 }
   }
 
   private var shimEnvironment: [String: String] {
