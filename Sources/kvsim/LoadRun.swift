@@ -77,6 +77,8 @@ struct LoadStores: Sendable {
     let logger = Logger(label: "kvsim") { _ in SwiftLogNoOpLogHandler() }
     var configuration = KVClientConfiguration(endpoints: endpoints)
     configuration.agent = "kvsim/1"
+    // They are started below; on a busy machine it may take a while.
+    configuration.startGrace = .seconds(10)
     routed = KVClient(configuration, logger: logger)
     configuration.followsLayout = false
     pinned = endpoints.map { endpoint in

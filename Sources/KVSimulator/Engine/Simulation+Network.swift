@@ -54,7 +54,7 @@ extension Simulation {
     trace.mix(time, UInt64(node.index) << 40 | UInt64(notice.peer) << 32 | UInt64(notice.connection))
     let link = node.links[notice.peer]
     if notice.isUp {
-      if notice.connection <= link.endedConnection || link.isUp && notice.connection == link.connection { return }
+      if notice.connection <= link.endedConnection || link.isUp && notice.connection <= link.connection { return }
       // As in a real node, a new connection ends the one before it.
       if link.isUp { change(node, linkTo: notice.peer, isUp: false) }
       node.links[notice.peer].connection = notice.connection
