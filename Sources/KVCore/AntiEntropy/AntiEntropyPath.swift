@@ -60,7 +60,8 @@ extension Shard {
   ) {
     let deadline = now.instant.advanced(by: Exchange.patience)
     exchanges[id]?.deadline = deadline
-    exchanges[id]?.question += 1
+    treeQuestions &+= 1
+    exchanges[id]?.question = treeQuestions
     guard let exchange = exchanges[id] else { return }
     send(
       .tree(message(exchange.question)), to: exchange.peer, Envelope(operation: id.raw, deadline: deadline), now,

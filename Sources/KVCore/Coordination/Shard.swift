@@ -41,6 +41,8 @@ public struct Shard: Sendable {
   var mends = Slots<Mend>(.mend)
   var treeQueries = Slots<TreeQuery>(.treeQuery)
   var schedule = ExchangeSchedule()
+  /// Questions about trees that were asked.
+  var treeQuestions: UInt32 = 0
   /// Request ids that retries have claimed.
   var fences: [RequestID: RequestFence] = [:]
   /// Operations of clients, so that a cancellation finds its own.
