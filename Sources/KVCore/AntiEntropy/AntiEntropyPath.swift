@@ -253,7 +253,7 @@ extension Shard {
     switch result {
     case .digests(let digests):
       var places = query.digests.indices.filter { query.digests[$0].digest != digests[$0] }.map { UInt16($0) }
-      if planted(.differenceSkipped), places.count > 1 { places.removeLast() }
+      if planted(.differenceSkipped) { _ = places.popLast() }
       send(.tree(.differing(places, question: query.question)), to: query.asker, query.envelope, now, &effects)
     case .listed(let page):
       send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
