@@ -7,6 +7,7 @@ extension Simulation {
   /// Budgets, simulated nanoseconds.
   private static let settlingSpan: UInt64 = 15_000_000_000
   private static let requestSpan: UInt64 = 60_000_000_000
+  private static let noticeSpan: UInt64 = 1_000_000_000
   private static let convergenceSpan: UInt64 = 300_000_000_000
 
   func heal() {
@@ -32,6 +33,8 @@ extension Simulation {
     runEvents(for: lastFaultyArrival > time ? lastFaultyArrival - time : 0) { false }
     // A slow disk may still be syncing writes that their coordinators have given up.
     runEvents(for: Simulation.settlingSpan) { core.allSatisfy { self.nodes[$0].areDisksIdle } }
+    // Who was paused takes everybody for slow until each has answered a ping.
+    runEvents(for: Simulation.noticeSpan) { false }
     awaitConvergence(core)
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
