@@ -36,8 +36,7 @@ extension Shard {
     counters.exchanges += 1
     let id = exchanges.insert(
       Exchange(
-        partition: pair.partition, peer: pair.peer, startedAt: now.instant,
-        deadline: now.instant.advanced(by: Exchange.patience)))
+        partition: pair.partition, peer: pair.peer, deadline: now.instant.advanced(by: Exchange.patience)))
     advance(id, now, &effects)
   }
 

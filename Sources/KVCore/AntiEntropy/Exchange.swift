@@ -14,7 +14,6 @@ import KVModel
 struct Exchange: Sendable {
   let partition: PartitionID
   let peer: NodeID
-  let startedAt: Instant
   /// Gives up when nothing has come by then.
   var deadline: Instant
 

@@ -17,25 +17,16 @@ struct ExchangeSchedule: Sendable {
   private var place = 0
   private var urgent = 0
 
-  /// The pairs of a view; what is known of those that stay is kept.
+  /// The pairs of a node's first layout; a later one is not taken up yet.
   mutating func adopt(_ view: ClusterView, _ identity: ShardIdentity) {
-    let known = pairs
-    var old: [UInt16: [Pair]] = [:]
-    for pair in known { old[pair.partition.index, default: []].append(pair) }
-    pairs = []
     guard let settings = view.current?.layout.settings else { return }
     for index in 0..<settings.partitions {
       let partition = PartitionID(UInt16(index))
       guard partition.shard(of: identity.shards) == identity.shard else { continue }
       let owners = view.owners(of: partition).nodes
       guard owners.contains(identity.node) else { continue }
-      for peer in owners where peer != identity.node {
-        let before = old[partition.index]?.first { $0.peer == peer }
-        pairs.append(before ?? Pair(partition: partition, peer: peer))
-      }
+      for peer in owners where peer != identity.node { pairs.append(Pair(partition: partition, peer: peer)) }
     }
-    urgent = pairs.count { $0.isUrgent }
-    place = 0
   }
 
   /// Where the round begins: not everywhere at the same place.

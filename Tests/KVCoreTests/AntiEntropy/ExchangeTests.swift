@@ -7,7 +7,7 @@ import Testing
 struct ExchangeTests {
   private static func exchange() -> Exchange {
     Exchange(
-      partition: PartitionID(0), peer: NodeID(2), startedAt: Instant(nanoseconds: 0), deadline: Instant(nanoseconds: 0))
+      partition: PartitionID(0), peer: NodeID(2), deadline: Instant(nanoseconds: 0))
   }
 
   /// Two trees of random leaves: the leaves that are found are those that differ, whatever the tree's depth.
