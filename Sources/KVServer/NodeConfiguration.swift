@@ -22,6 +22,8 @@ public struct NodeConfiguration: Sendable {
   /// Where others reach this node, when that differs from where it listens.
   public var clientAdvertise: Address?
   public var peerAdvertise: Address?
+  /// Peer addresses of nodes that a node without a cluster asks for theirs.
+  public var seeds: [Address] = []
   public var limits = Limits()
   /// How often each shard compares a partition with another owner, milliseconds.
   public var exchangeIntervalMs: UInt64 = 100

@@ -95,6 +95,7 @@ public struct Shard: Sendable {
     case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
     case .linkChanged(let peer, let isUp): onLinkChanged(peer, isUp, now, &effects)
+    case .dead(let nodes): onDead(nodes, now, &effects)
     case .stored(let result, for: let id): onStored(result, OperationID(raw: id.raw), now, &effects)
     case .timer(let timer): onTimer(OperationID(raw: timer.raw), now, &effects)
     }
@@ -145,7 +146,9 @@ public struct Shard: Sendable {
   private mutating func onMessage(
     _ message: PeerMessage, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
   ) {
-    if peer != identity.node { reachability.onHeard(peer, isAnswer: message.isAnswer, at: now.instant) }
+    if peer != identity.node, reachability.onHeard(peer, isAnswer: message.isAnswer, at: now.instant) {
+      onFound(peer, now, &effects)
+    }
     let id = OperationID(raw: envelope.operation)
     switch message {
     case .replicaRead(let key, let inlineBytesMax): onReplicaRead(key, inlineBytesMax, peer, envelope, now, &effects)
@@ -186,11 +189,22 @@ public struct Shard: Sendable {
 
   private mutating func onLinkChanged(_ peer: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
     reachability.onLink(peer, isUp: isUp, at: now.instant)
-    if isUp {
-      schedule.onLinkUp(peer)
-      for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
-      return
-    }
+    if isUp { onFound(peer, now, &effects) } else { onLost(peer, now, &effects) }
+  }
+
+  /// Nobody need wait for the dead, even if something still holds their connections.
+  private mutating func onDead(_ nodes: [NodeID], _ now: Now, _ effects: inout [Effect]) {
+    let (lost, found) = reachability.onDead(nodes)
+    for peer in lost { onLost(peer, now, &effects) }
+    for peer in found { onFound(peer, now, &effects) }
+  }
+
+  private mutating func onFound(_ peer: NodeID, _ now: Now, _ effects: inout [Effect]) {
+    schedule.onLinkUp(peer)
+    for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
+  }
+
+  private mutating func onLost(_ peer: NodeID, _ now: Now, _ effects: inout [Effect]) {
     for id in reads.ids { onOwnerLost(peer, ofRead: id, now, &effects) }
     for id in writes.ids { onOwnerLost(peer, ofWrite: id, now, &effects) }
     for id in retries.ids { onOwnerLost(peer, ofRetry: id, now, &effects) }
@@ -240,7 +254,7 @@ public struct Shard: Sendable {
 
   private mutating func onTick(_ now: Now, _ effects: inout [Effect]) {
     let deadline = now.instant.advanced(by: .seconds(1))
-    for peer in reachability.quiet(for: settings.tick, at: now.instant) {
+    for peer in reachability.quiet(for: settings.tick, at: now.instant, most: settings.pingsMax) {
       let ping = PeerMessage.ping(clockMs: now.instant.milliseconds)
       send(ping, to: peer, Envelope(operation: pingID.raw, deadline: deadline), now, &effects)
     }

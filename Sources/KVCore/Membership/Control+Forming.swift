@@ -27,6 +27,7 @@ extension Control {
       return Failure(
         .otherCluster, detail: "cluster \(mistaken.cluster) expects node \(mistaken.node) at \(member.name)'s address")
     }
+    if let failure = refusalBySeeds(cluster) { return failure }
     if let reservation, reservation.cluster != cluster, reservation.until > now.instant {
       return Failure(
         .otherCluster, retryAfterMs: UInt32(clamping: reservation.until.since(now.instant).milliseconds + 1),
@@ -84,6 +85,7 @@ extension Control {
     effects.append(
       .note(.joined(layout.cluster, layoutVersion: layout.version, members: layout.members.count)))
     mistaken = nil
+    learnt = nil
     publish(now, &effects)
     for client in forming { effects.append(.respond(.done, to: client)) }
     forming = []

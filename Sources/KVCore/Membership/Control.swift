@@ -5,8 +5,18 @@ import KVModel
 public struct Control: Sendable {
   struct Peer: Equatable, Sendable {
     var member: Member
+    /// By the link and the answers over it.
     var health = NodeDescription.Peer.Health.unreachable
     var since: Instant
+    /// By gossip.
+    var state = MemberEntry.State.alive
+    var stateSince: Instant
+
+    init(member: Member, since: Instant) {
+      self.member = member
+      self.since = since
+      stateSince = since
+    }
   }
 
   var state = NodeState(id: NodeID(0), shards: 1)
@@ -30,6 +40,16 @@ public struct Control: Sendable {
   var acceptedBy: Set<NodeID> = []
   /// The claim of this start may be said: it is synced that peers may have heard of it.
   var isClaimSynced = false
+  /// A peer has said that another process runs with this node's id.
+  var isDuplicate = false
+  var gossip = Gossip()
+  var seeds: [Address] = []
+  /// What the seeds have told a node that belongs to no cluster.
+  var learnt: Visit?
+  /// Some seed has answered, and was not this node.
+  var hasMetSeed = false
+  var seedFaults: [Address: SeedFault] = [:]
+  var nextVisit = Instant(nanoseconds: 0)
   /// When the claim is said again.
   var nextClaim: Instant?
 
@@ -58,6 +78,8 @@ public struct Control: Sendable {
     case .request(let request, from: let client): onRequest(request, client, now, &effects)
     case .persisted: onPersisted(now, &effects)
     case .message(let message, from: let node): onMessage(message, from: node, now, &effects)
+    case .visited(let visit, from: let node, at: let seed): onVisited(visit, node, seed, now, &effects)
+    case .visitRefused(let refusal, at: let seed): onVisitRefused(refusal, seed, &effects)
     case .timer: onTimer(now, &effects)
     case .linkChanged(let node, let isUp): onLinkChanged(node, isUp, now, &effects)
     case .linkRefused(let node, let refusal): onLinkRefused(node, refusal, now, &effects)
@@ -67,6 +89,7 @@ public struct Control: Sendable {
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
     }
+    followGossip(now, &effects)
   }
 
   // MARK: Start and stop
@@ -78,10 +101,16 @@ public struct Control: Sendable {
     syncs = recovery.syncs
     release = recovery.release
     placed = recovery.placed
+    seeds = recovery.seeds
+    gossip.random = PRNG(seed: recovery.seed)
     if let layout = state.layouts.last, layout.settings != settings {
       effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
     }
     publish(now, &effects)
+    // A member's links have a moment to come up first.
+    if !state.layouts.isEmpty { nextVisit = now.instant.advanced(by: Gossip.grace) }
+    if !seeds.isEmpty { effects.append(.schedule(at: nextVisit)) }
+    visitSeeds(now, &effects)
   }
 
   private mutating func onShardsOpened(_ effects: inout [Effect]) {
@@ -111,8 +140,14 @@ public struct Control: Sendable {
   }
 
   private var layoutResponse: ClientResponse {
-    guard let layout = state.layouts.last, forming.isEmpty else { return .failed(.notInCluster) }
-    return .layout(layout, live(layout).table)
+    guard let layout = state.layouts.last, forming.isEmpty else {
+      return learnt.map { .layout($0.layout, live($0.layout).table) } ?? .failed(.notInCluster)
+    }
+    // Clients connect to where the members are now.
+    let members = Liveness(members: gossip.table.entries).located(layout.members)
+    let located = Layout(
+      cluster: layout.cluster, version: layout.version, settings: layout.settings, members: members)
+    return .layout(located, live(layout).table)
   }
 
   // MARK: What is synced
@@ -138,7 +173,9 @@ public struct Control: Sendable {
   }
 
   private mutating func onTimer(_ now: Now, _ effects: inout [Effect]) {
-    claimStart(now, &effects)
+    if let nextClaim, nextClaim <= now.instant { claimStart(now, &effects) }
+    visitSeeds(now, &effects)
+    gossip.onTimer(now.instant, &effects)
   }
 
   private func live(_ layout: Layout) -> ClusterView.LiveLayout {
@@ -153,12 +190,14 @@ public struct Control: Sendable {
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
     }
     effects.append(.publish(view))
+    if let layout = state.layouts.last { adoptGossip(layout, now, &effects) }
   }
 
   // MARK: Peers
 
   private mutating func onLinkChanged(_ node: NodeID, _ isUp: Bool, _ now: Now, _ effects: inout [Effect]) {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
+    gossip.onLink(node, isUp: isUp)
     let wasReachable = [.up, .slow].contains(peers[index].health)
     if isUp == wasReachable { return }
     if !isUp, peers[index].health == .replaced { return }
@@ -173,11 +212,19 @@ public struct Control: Sendable {
     _ node: NodeID, _ refusal: Refusal, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
+    if refusal.reason == .duplicateNode { return onDuplicate(refusal, saysPeer: peers[index].member.name, &effects) }
     guard refusal.reason == .otherNode else { return }
     if peers[index].health == .replaced { return }
     peers[index].health = .replaced
     peers[index].since = now.instant
     effects.append(.note(.peerReplaced(node, name: peers[index].member.name, detail: refusal.detail)))
+  }
+
+  /// Said once: the links are tried again, since it may be the link of a process that has just died.
+  mutating func onDuplicate(_ refusal: Refusal, saysPeer name: String, _ effects: inout [Effect]) {
+    if isDuplicate { return }
+    isDuplicate = true
+    effects.append(.note(.duplicate(saysPeer: name, detail: refusal.detail)))
   }
 
   private mutating func onMistaken(_ node: NodeID, _ cluster: ClusterID, _ effects: inout [Effect]) {
@@ -215,17 +262,20 @@ public struct Control: Sendable {
         }
       } else if mistaken != nil {
         .stranger
+      } else if learnt != nil {
+        .outside
       } else {
         .uninitialised
       }
     return NodeDescription(
-      member: member, state: condition, cluster: mistaken?.cluster ?? state.cluster,
-      layoutVersion: layout?.version ?? 0, settings: layout?.settings ?? settings, generation: state.generation,
+      member: member, state: condition,
+      cluster: mistaken?.cluster ?? learnt?.layout.cluster ?? state.cluster,
+      layoutVersion: layout?.version ?? learnt?.layout.version ?? 0, settings: layout?.settings ?? settings, generation: state.generation,
       shards: UInt16(state.shards), syncs: syncs, release: release, expected: mistaken?.node ?? NodeID(0),
       measurements: measurements,
       peers: peers.map {
         NodeDescription.Peer(
-          node: $0.member.id, health: $0.health, sinceMs: now.instant.since($0.since).milliseconds)
+          node: $0.member.id, health: $0.overall, sinceMs: now.instant.since($0.overallSince).milliseconds)
       })
   }
 }

@@ -55,10 +55,12 @@ extension Control {
   }
 
   mutating func onMessage(_ message: ControlMessage, from node: NodeID, _ now: Now, _ effects: inout [Effect]) {
+    if case .gossip(let message) = message { return gossip.onMessage(message, from: node, now.instant, &effects) }
     guard let peer = peers.first(where: { $0.member.id == node }) else { return }
     switch message {
     case .claim(let claim): onClaim(claim, of: peer.member, &effects)
     case .verdict(let verdict, onNonce: let nonce): onVerdict(verdict, nonce, of: peer.member, now, &effects)
+    case .gossip, .visit, .visited: break
     }
   }
 

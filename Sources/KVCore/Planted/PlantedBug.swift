@@ -43,6 +43,12 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case generationNotChecked = "generation-not-checked"
   /// An owner that is asked in which parts of a tree it differs leaves one out.
   case differenceSkipped = "difference-skipped"
+  /// A node that is suspected says again what it said before, instead of more.
+  case incarnationKept = "incarnation-kept"
+  /// A member that refutes nothing stays suspect for ever.
+  case suspicionKept = "suspicion-kept"
+  /// Of two words of a member about itself the older one is kept.
+  case lowerIncarnationTaken = "lower-incarnation-taken"
 }
 
 #if Planted

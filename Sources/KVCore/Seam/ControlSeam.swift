@@ -13,6 +13,10 @@ public struct ControlRecovery: Equatable, Sendable {
   /// Layouts whose preference lists are known already: they cost milliseconds to work out. The simulator's nodes share
   /// them.
   public var placed: [ClusterView.LiveLayout] = []
+  /// The one source of randomness.
+  public var seed: UInt64 = 0
+  /// Where a node without a cluster asks for one: peer addresses.
+  public var seeds: [Address] = []
 
   public init(state: NodeState, member: Member, settings: ClusterSettings, syncs: Bool, release: String) {
     self.state = state
@@ -38,6 +42,10 @@ extension Control {
     case mistaken(for: NodeID, of: ClusterID)
     /// A peer's word.
     case message(ControlMessage, from: NodeID)
+    /// What a seed has told, which is `node`; nothing when it belongs to no cluster.
+    case visited(Visit?, from: NodeID, at: Address)
+    /// A seed has refused to say anything.
+    case visitRefused(Refusal, at: Address)
     /// The time that a `schedule` asked for has come.
     case timer
     /// What the shell measured, and which linked peers are slow to answer.
@@ -57,10 +65,14 @@ extension Control {
     case persist(NodeState)
     /// To a peer that is linked; lost without a word when it is not.
     case send(ControlMessage, to: NodeID)
+    /// Ask whoever listens there which cluster it belongs to; answer with `.visited` or `.visitRefused`, or not at all.
+    case visit(Address)
     /// Answer with `.timer` then.
     case schedule(at: Instant)
     /// The shards, the links and the handshakes live by this from now on.
     case publish(ClusterView)
+    /// Who lives, and where the members are; replaces what was said before.
+    case liveness(Liveness)
     case note(Event)
     /// The clean stop is on disk: the process may end.
     case exit
@@ -81,5 +93,27 @@ extension Control {
     case overtaken(by: Generation, saysPeer: String)
     /// This node knows of a later start of a peer than the one that claims to be it.
     case peerOvertaken(NodeID, name: String, claimed: Generation, known: Generation)
+    /// What is known of a member has changed.
+    case member(NodeID, name: String, MemberEntry.State)
+    /// A member is reached at other addresses than before.
+    case moved(NodeID, name: String, peerAddress: Address)
+    /// A member lives by another layout than this node, or does so no more.
+    case layout(NodeID, name: String, differs: Bool)
+    /// Another process with this node's id is connected to a peer.
+    case duplicate(saysPeer: String, detail: String)
+    /// A seed has told this node, which belongs to no cluster, of one.
+    case learnt(ClusterID, layoutVersion: UInt32, members: Int, from: Address)
+    case seed(SeedFault, at: Address)
+  }
+
+  /// Why a seed is of no use.
+  public enum SeedFault: Equatable, Sendable {
+    /// It belongs to no cluster either.
+    case hasNoCluster
+    /// It is this node itself.
+    case isSelf
+    /// Of another cluster than this node, or than the seed that answered first.
+    case otherCluster(ClusterID, own: ClusterID)
+    case refused(Refusal)
   }
 }

@@ -64,6 +64,8 @@ public struct ShardSettings: Equatable, Sendable {
   public var mendsMax = 16
   /// Other owners' questions about trees under way at once; further ones are dropped.
   public var treeQueriesMax = 64
+  /// Peers pinged in one period.
+  public var pingsMax = 8
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 
@@ -81,6 +83,8 @@ extension Shard {
     case cancel(ClientRef)
     case message(PeerMessage, from: NodeID, Envelope)
     case linkChanged(NodeID, isUp: Bool)
+    /// The peers that gossip takes for dead; replaces what was said before.
+    case dead([NodeID])
     case stored(StorageResult, for: StorageID)
     case timer(TimerID)
   }

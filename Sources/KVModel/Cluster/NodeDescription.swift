@@ -13,6 +13,8 @@ public struct NodeDescription: Hashable, Sendable {
     case unconfirmed = 4
     /// Its data went back in time: peers know of a later start. It takes no part.
     case wentBack = 5
+    /// Its seeds have told it of their cluster, whose layout does not list it.
+    case outside = 6
   }
 
   /// A peer as this node sees it.
@@ -24,6 +26,18 @@ public struct NodeDescription: Hashable, Sendable {
       case unreachable = 2
       /// A node with another identity answers at its address.
       case replaced = 3
+      /// Connected, but it did not answer a probe, neither directly nor through others.
+      case suspect = 4
+      /// It did not refute that in time.
+      case dead = 5
+
+      /// What is asked of it is answered, if late.
+      public var isReachable: Bool {
+        switch self {
+        case .up, .slow, .suspect: true
+        case .unreachable, .replaced, .dead: false
+        }
+      }
     }
 
     public var node: NodeID

@@ -4,14 +4,25 @@
 /// |---|---|
 /// | claim | generation 24, confirmed 1, number of ancestors 1, then nonces 8·n, latest first |
 /// | verdict | nonce of the claim 8, state 1 (0 accepted, 1 refused, 2 cannot tell); if refused, the generation known 24 |
+/// | gossip… | see `GossipMessage` |
+/// | visit | empty |
+/// | visited | belongs to a cluster 1; if so: see `Visit` |
 public enum ControlMessage: Hashable, Sendable {
   case claim(GenerationClaim)
   case verdict(GenerationVerdict, onNonce: UInt64)
+  case gossip(GossipMessage)
+  /// From a node without a cluster to one of its seeds.
+  case visit
+  /// Nil from a node that belongs to no cluster.
+  case visited(Visit?)
 
   public var frameType: FrameType {
     switch self {
     case .claim: .claim
     case .verdict: .verdict
+    case .gossip(let message): message.frameType
+    case .visit: .visit
+    case .visited: .visited
     }
   }
 }
@@ -33,6 +44,11 @@ extension ControlMessage {
         known.encode(into: &bytes)
       case .cannotTell: bytes.append(2)
       }
+    case .gossip(let message): message.encode(into: &bytes)
+    case .visit: break
+    case .visited(let visit):
+      bytes.append(bool: visit != nil)
+      visit?.encode(into: &bytes)
     }
   }
 
@@ -44,6 +60,10 @@ extension ControlMessage {
     case .verdict:
       let nonce = try reader.u64()
       self = .verdict(try GenerationVerdict(from: &reader), onNonce: nonce)
+    case .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull:
+      self = .gossip(try GossipMessage(type, from: &reader))
+    case .visit: self = .visit
+    case .visited: self = .visited(try reader.bool() ? try Visit(from: &reader) : nil)
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
       .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,

@@ -150,7 +150,15 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   // Peers, about themselves.
   case claim = 0x50
   case verdict = 0x51
+  case gossipPing = 0x53
+  case gossipAck = 0x54
+  case gossipAsk = 0x55
+  case gossipNack = 0x56
+  case gossipPush = 0x57
+  case gossipPull = 0x58
+  case visit = 0x59
+  case visited = 0x5a
 
   /// Carries a `ControlMessage`.
-  public var isAboutNodes: Bool { self == .claim || self == .verdict }
+  public var isAboutNodes: Bool { (FrameType.claim.rawValue...FrameType.visited.rawValue).contains(rawValue) }
 }

@@ -173,7 +173,8 @@ extension PeerMessage {
     case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
-      .reserved, .claim, .verdict:
+      .reserved, .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit,
+      .visited:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

@@ -9,7 +9,7 @@ final class ControlHost: @unchecked Sendable {
   let loop: EventLoop
   private unowned let node: NodeServer
   private let store: NodeStore
-  private let logger: Logger
+  let logger: Logger
   private let startedAt: UInt64
 
   private var control = Control()
@@ -106,9 +106,23 @@ final class ControlHost: @unchecked Sendable {
     case .publish(let view):
       self.view = view
       node.adopt(view)
+    case .liveness(let liveness): for host in node.hosts { host.loop.execute { host.adopt(liveness) } }
+    case .visit(let seed): visit(seed)
     case .note(let event): note(event)
     case .exit: onExit?()
     }
+  }
+
+  /// Over a connection of its own, on the first shard's loop.
+  private func visit(_ seed: Address) {
+    let host = node.hosts[0]
+    host.loop.execute { [self] in
+      SeedVisit.begin(at: seed, from: host) { [self] input in loop.execute { [self] in step(input) } }
+    }
+  }
+
+  var gossip: (counters: GossipCounters, members: [MemberEntry], otherLayouts: Int) {
+    (control.gossipCounters, control.members, control.membersWithOtherLayout)
   }
 
   private func respond(_ response: ClientResponse, to client: ClientRef) {
@@ -164,52 +178,6 @@ final class ControlHost: @unchecked Sendable {
     }
     node.measure(measurements) { [self] measurements, slow in
       loop.execute { [self] in step(.measured(measurements, slow: slow)) }
-    }
-  }
-
-  // MARK: Log
-
-  private func note(_ event: Control.Event) {
-    switch event {
-    case .peerUp(let id, let name): logger.info("a peer is up", metadata: ["peer": "\(name)", "id": "\(id)"])
-    case .peerUnreachable(let id, let name):
-      logger.warning("a peer is unreachable", metadata: ["peer": "\(name)", "id": "\(id)"])
-    case .peerReplaced(let id, let name, let detail):
-      logger.error(
-        """
-        a peer's address is answered by a node that is no member: its data directory was lost or replaced; it takes no \
-        part until its data are restored
-        """,
-        metadata: ["peer": "\(name)", "id": "\(id)", "detail": "\(detail)"])
-    case .joined(let cluster, let version, let members):
-      logger.info(
-        "this node is a member",
-        metadata: ["cluster": "\(cluster)", "layout": "\(version)", "members": "\(members)"])
-    case .settingsDiffer(let configured, let layout):
-      logger.warning(
-        "the configuration's cluster section differs from the layout, which rules",
-        metadata: ["configured": "\(configured)", "layout": "\(layout)"])
-    case .stranger(let expected, let cluster):
-      logger.error(
-        """
-        this node is not a member: a cluster expects another node id at this address, and this data directory is new; \
-        stop this node and restore the old data directory, or wait for the release that can replace a node
-        """,
-        metadata: ["expected": "\(expected)", "cluster": "\(cluster)"])
-    case .confirmed(let generation):
-      logger.info("this start is confirmed by a majority", metadata: ["generation": "\(generation.number)"])
-    case .overtaken(by: let known, saysPeer: let name):
-      logger.error(
-        """
-        this node's data went back in time: a peer knows of a later start of it; an old copy of the data directory was \
-        restored, or another process runs with a copy of it; this node takes no part; stop it and put the latest data \
-        directory back
-        """,
-        metadata: ["peer": "\(name)", "known": "\(known.number)"])
-    case .peerOvertaken(let id, let name, claimed: let claimed, known: let known):
-      logger.error(
-        "a peer's data went back in time, or there are two of it; it takes no part",
-        metadata: ["peer": "\(name)", "id": "\(id)", "claimed": "\(claimed.number)", "known": "\(known.number)"])
     }
   }
 }

@@ -14,6 +14,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     case connecting
     case greeting
     case up
+    /// A node without a cluster asks which one this is; it hears that and no more.
+    case visited
     case closing
   }
 
@@ -28,6 +30,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   private var peerClock = PeerClock()
   /// The dialler's loop, by its HELLO.
   private(set) var index: UInt16 = 0
+  /// Of the process at the other end.
+  private(set) var generation: Generation?
   private(set) var establishedAt = Instant(nanoseconds: 0)
 
   /// A link that this node dials, or that somebody dialled to it; `attach` follows.
@@ -64,6 +68,12 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     do { hello = try Hello(body) } catch { return refuse(Refusal(.notHello, "the HELLO is malformed: \(error)")) }
     if let refusal = host.refusal(of: hello) { return refuse(refusal) }
     if let home = host.home(of: hello) { return move(to: home, hello) }
+    receive(hello)
+  }
+
+  /// A HELLO that was checked, on the loop that it is for.
+  func receive(_ hello: Hello) {
+    if let refusal = host.rivalry(of: hello) { return refuse(refusal) }
     welcome(hello)
   }
 
@@ -80,13 +90,17 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     }
   }
 
-  /// Accepts a HELLO that was checked.
-  func welcome(_ hello: Hello) {
+  private func welcome(_ hello: Hello) {
     index = hello.shard
     peerClock.observe(hello.clockMs, at: host.now.instant.milliseconds)
     let welcome = host.welcome
     send(FrameHeader(type: .welcome, requestID: 0)) { welcome.encode(into: &$0) }
-    establish(hello.node)
+    if hello.isVisit {
+      phase = .visited
+    } else {
+      generation = hello.generation
+      establish(hello.node)
+    }
   }
 
   private func onWelcome(_ body: UnsafeRawBufferPointer) {
@@ -98,6 +112,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       return close()
     }
     peerClock.observe(welcome.clockMs, at: host.now.instant.milliseconds)
+    generation = welcome.generation
     establish(expected)
   }
 
@@ -137,11 +152,19 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     case (.greeting, .acceptor, .hello): onHello(body)
     case (.greeting, .dialler, .welcome): onWelcome(body)
     case (.greeting, .dialler, .refused): onRefused(body)
+    case (.visited, _, .visit) where body.isEmpty: answerVisit()
+    case (.visited, _, _): refuse(Refusal(.malformedFrame, "a visitor asks nothing else"))
     case (.up, _, .refused), (.up, _, .goAway): close()
     case (.up, _, _): onMessage(header, body)
     case (.greeting, _, _): refuse(Refusal(.notHello, "the handshake is not done"))
     case (.connecting, _, _), (.closing, _, _): break
     }
+  }
+
+  private func answerVisit() {
+    let answer = ControlMessage.visited(host.visit)
+    send(FrameHeader(type: answer.frameType, requestID: 0)) { answer.encode(into: &$0) }
+    close()
   }
 
   private func onRefused(_ body: UnsafeRawBufferPointer) {

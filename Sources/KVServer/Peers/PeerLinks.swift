@@ -49,6 +49,8 @@ final class PeerLinks {
       guard var peer = peers.first(where: { $0.member.id == member.id }) else {
         return Peer(member: member, dialAt: isFirst ? host.now.instant : firstDial(member))
       }
+      // Where it is now is tried at once.
+      if peer.member.peerAddress != member.peerAddress { peer.dialAt = host.now.instant }
       peer.member = member
       return peer
     }
@@ -169,6 +171,15 @@ final class PeerLinks {
     guard peers[index].links.isEmpty else { return }
     peers[index].dialAt = firstDial(peers[index].member)
     host.onLinkChanged(peers[index].member.id, isUp: false)
+  }
+
+  /// The start of a process that has the id `node`, is linked and answers, and is not the one of `generation`.
+  func rival(of node: NodeID, _ generation: Generation) -> Generation? {
+    let now = host.now.instant
+    return peers.first { $0.member.id == node }?.links.first { link in
+      link.generation.map { $0.nonce != generation.nonce } ?? false
+        && now.since(link.lastHeard) < PeerLinks.patience
+    }?.generation
   }
 
   /// Links that are up.

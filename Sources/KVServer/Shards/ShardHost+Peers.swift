@@ -27,7 +27,7 @@ extension ShardHost {
 
   /// A link that another loop accepted, and whose HELLO says that it belongs here.
   func onMoved(peer descriptor: Int32, _ address: SocketAddress, _ place: Admission.Place, _ hello: Hello) {
-    onAccepted(peer: descriptor, address, place)?.welcome(hello)
+    onAccepted(peer: descriptor, address, place)?.receive(hello)
   }
 
   /// The loop that a link belongs to, by its HELLO; nil when it is this one.
@@ -66,6 +66,7 @@ extension ShardHost {
     guard hello.speaksCurrentRevision else {
       return Refusal(.unknownRevision, "revision \(FrameHeader.currentRevision) is spoken here")
     }
+    if hello.isVisit { return refusal(ofVisit: hello) }
     if hello.expected != identity.node {
       if cluster == .none { node.control.onMistaken(for: hello.expected, of: hello.cluster) }
       return Refusal(
@@ -84,4 +85,33 @@ extension ShardHost {
     }
     return nil
   }
+
+  /// A node without a cluster is told of this one; one that has another is told so, and so is this node's double.
+  private func refusal(ofVisit hello: Hello) -> Refusal? {
+    if hello.cluster != .none, cluster != .none, hello.cluster != cluster {
+      return Refusal(.otherCluster, "this node belongs to cluster \(cluster), the caller to \(hello.cluster)")
+    }
+    if hello.node == identity.node, hello.generation != generation {
+      return Refusal(.duplicateNode, "this process runs with the same node id \(identity.node)")
+    }
+    return nil
+  }
+
+  /// While a process with the caller's id is linked and answers, the caller is a copy of it, or it was started before
+  /// that one had ended. A copied data directory looks like a restart in everything else (HAZARDS.md row 34).
+  func rivalry(of hello: Hello) -> Refusal? {
+    guard let rival = links.rival(of: hello.node, hello.generation) else { return nil }
+    return Refusal(
+      .duplicateNode,
+      "another process with node id \(hello.node) is connected to node \(identity.node) and answers: start "
+        + "\(rival.number) of it, the caller is start \(hello.generation.number)")
+  }
+
+  /// What visitors are told.
+  var visit: Visit? { shard.view.current.map { Visit(layout: $0.layout, members: liveness.members) } }
+}
+
+extension Hello {
+  /// From a node that knows nobody yet.
+  var isVisit: Bool { role == .peer && expected == NodeID(0) }
 }

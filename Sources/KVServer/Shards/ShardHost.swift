@@ -28,6 +28,7 @@ final class ShardHost: @unchecked Sendable {
   private(set) lazy var links = PeerLinks(host: self)
   private(set) lazy var clients = ClientTable(host: self)
   private var closing: ClosingConnections
+  private var visits: [(connection: Connection, until: Instant)] = []
   private var random: PRNG
   private var ticks: UInt64 = 0
 
@@ -37,6 +38,7 @@ final class ShardHost: @unchecked Sendable {
   private var timers: TimerClient?
 
   var counters = HostCounters()
+  private(set) var liveness = Liveness()
 
   init(index: Int, node: NodeServer, start: NodeStart, seed: UInt64) throws(SystemError) {
     self.index = index
@@ -67,7 +69,13 @@ final class ShardHost: @unchecked Sendable {
 
   func adopt(_ view: ClusterView) {
     step(.view(view))
-    links.adopt(view.peers)
+    links.adopt(liveness.located(view.peers))
+  }
+
+  func adopt(_ liveness: Liveness) {
+    self.liveness = liveness
+    step(.dead(liveness.dead))
+    links.adopt(liveness.located(shard.view.peers))
   }
 
   /// No client gets anything new under way; what is under way goes on.
@@ -108,6 +116,7 @@ final class ShardHost: @unchecked Sendable {
   private func onTick() {
     links.onTick()
     closing.closeOverdue(at: now.instant)
+    for visit in visits where visit.until <= now.instant { visit.connection.close() }
     clients.onTick(at: now.instant)
     watchStorage()
     scheduleTick()
@@ -249,6 +258,13 @@ final class ShardHost: @unchecked Sendable {
   }
 
   func onClosed(_ link: PeerLink, _ connection: Connection) { closing.remove(connection) }
+
+  /// A question to a seed that is not answered is given up.
+  func onVisiting(_ connection: Connection) {
+    visits.append((connection, now.instant.advanced(by: SeedVisit.patience)))
+  }
+
+  func onVisited(_ connection: Connection) { visits.removeAll { $0.connection === connection } }
 
   /// A connection that closes after its last word gets a while to be read.
   func onClosing(_ connection: Connection) { closing.add(connection, at: now.instant) }

@@ -35,9 +35,11 @@ extension Simulation {
     runEvents(for: Simulation.settlingSpan) { core.allSatisfy { self.nodes[$0].areDisksIdle } }
     // Who was paused takes everybody for slow until each has answered a ping.
     runEvents(for: Simulation.noticeSpan) { false }
+    awaitAgreement(core)
     awaitConvergence(core)
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
+    if violations.isEmpty { checkGossipRate(core) }
     if violations.isEmpty { compareReplicas(core) }
   }
 
@@ -82,7 +84,7 @@ extension Simulation {
 
   /// Handles events for a span of simulated time, or until `isDone`; false when the time was over first.
   @discardableResult
-  private func runEvents(for span: UInt64, until isDone: () -> Bool) -> Bool {
+  func runEvents(for span: UInt64, until isDone: () -> Bool) -> Bool {
     let end = time + span
     while violations.isEmpty {
       if isDone() { return true }

@@ -143,14 +143,24 @@ extension Simulation {
     var bytes: [UInt8] = []
     FrameHeader(type: message.frameType, requestID: 0).appendFrame(to: &bytes) { message.encode(into: &$0) }
     trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)" }
-    transmit(bytes, from: node, 0, to: target)
+    var isGossip = false
+    if case .gossip = message {
+      isGossip = true
+      node.gossipSent += 1
+    }
+    transmit(bytes, from: node, 0, to: target, isGossip: isGossip)
   }
 
   private func linked(_ node: SimulatedNode, _ peer: NodeID) -> Int? {
     nodes.firstIndex { $0.id == peer }.flatMap { node.links[$0].isUp ? $0 : nil }
   }
 
-  private func transmit(_ bytes: [UInt8], from node: SimulatedNode, _ shard: Int, to target: Int) {
+  private func transmit(
+    _ bytes: [UInt8], from node: SimulatedNode, _ shard: Int, to target: Int, isGossip: Bool = false
+  ) {
+    // Draws of its own, so that gossip does not shift what befalls the others.
+    if isGossip { swap(&networkDraws, &gossipDraws) }
+    defer { if isGossip { swap(&networkDraws, &gossipDraws) } }
     let frame = PeerFrame(
       from: node.index, to: target, incarnation: node.links[target].peerIncarnation,
       connection: node.links[target].connection, shard: shard, bytes: bytes)
@@ -276,6 +286,25 @@ extension ControlMessage {
     case .verdict(.accepted, _): "accepts it"
     case .verdict(.refused(let known), _): "knows generation \(known.number)"
     case .verdict(.cannotTell, _): "cannot tell"
+    case .gossip(let message): message.brief
+    case .visit, .visited: "visits"
+    }
+  }
+}
+
+extension GossipMessage {
+  /// For the trace.
+  fileprivate var brief: String {
+    func told(_ rumours: [Rumour]) -> String {
+      rumours.map { ", \($0.entry.name) \($0.entry.state) \($0.entry.generation)/\($0.entry.incarnation)" }.joined()
+    }
+    return switch content {
+    case .ping(let rumours): "gossip ping \(probe)\(told(rumours))"
+    case .ack(let rumours): "gossip ack \(probe)\(told(rumours))"
+    case .ask(let node, let rumours): "gossip ask \(probe) for \(node)\(told(rumours))"
+    case .nack(let rumours): "gossip nack \(probe)\(told(rumours))"
+    case .push(let entries): "gossip pushes \(entries.count) entries"
+    case .pull(let entries): "gossip pulls \(entries.count) entries"
     }
   }
 }

@@ -64,6 +64,7 @@ extension Simulation {
     var recovery = ControlRecovery(
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
     recovery.placed = [placed]
+    recovery.seed = gossipDraws.next()
     stepControl(node, .recovered(recovery))
     for peer in nodes.indices where peer != node.index { planConnect(node.index, peer, soon: true) }
   }
@@ -83,7 +84,9 @@ extension Simulation {
         if due != .max {
           queue.push(.controlTimer(node: node.index, incarnation: node.incarnation), at: max(due, time + 1))
         }
-      case .respond, .note, .exit: break
+      case .liveness(let liveness):
+        for shard in node.shards.indices where node.isUp { turn(node, shard, .dead(liveness.dead)) }
+      case .respond, .note, .visit, .exit: break
       }
     }
   }

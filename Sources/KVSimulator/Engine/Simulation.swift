@@ -57,6 +57,8 @@ public final class Simulation {
   var diskDraws: PRNG
   var nodeDraws: PRNG
   var clientDraws: PRNG
+  /// Of their own, so that gossip does not shift what else is drawn.
+  var gossipDraws: PRNG
 
   // The world.
   var nodes: [SimulatedNode] = []
@@ -111,6 +113,7 @@ public final class Simulation {
       name: "simulated", replication: options.copies, readQuorum: options.readQuorum,
       writeQuorum: options.writeQuorum, partitionBits: options.partitionBits, virtualNodes: 16, leafBits: 4)
     var idDraws = prng.fork()
+    gossipDraws = prng.fork()
     let ids = (0..<options.nodes).map { _ in NodeID(idDraws.next() | 1) }
     layout = Layout(
       cluster: ClusterID(idDraws.next() | 1), version: 1, settings: settings,

@@ -27,6 +27,8 @@ final class SimulatedNode {
   var control = Control()
   var shards: [Shard]
   var clock: SimulatedClock
+  /// Gossip messages that it has sent.
+  var gossipSent = 0
   /// What arrived during a pause, oldest first.
   var waiting: [Simulation.Event] = []
   /// By peer.

@@ -79,17 +79,17 @@ struct ClusterHealth {
       case .draining: return (.draining, own)
       case .unconfirmed: return (.unconfirmed, own)
       case .wentBack: return (.wentBack, own)
-      case .uninitialised, .serving, .stranger: break
+      case .uninitialised, .serving, .stranger, .outside: break
       }
-      if !views.isEmpty, views.allSatisfy({ $0.health == .unreachable }) { return (.isolated, own) }
-      return (!views.isEmpty && views.allSatisfy { $0.health == .slow } ? .slow : .up, own)
+      if !views.isEmpty, views.allSatisfy({ [.unreachable, .dead].contains($0.health) }) { return (.isolated, own) }
+      return (!views.isEmpty && views.allSatisfy { [.slow, .suspect].contains($0.health) } ? .slow : .up, own)
     }
     let impostor = descriptions.contains { address, description in
       address == member.clientAddress || description.expected == member.id
     }
     if impostor || views.contains(where: { $0.health == .replaced }) { return (.wiped, nil) }
-    if views.contains(where: { $0.health == .up || $0.health == .slow }) { return (.cutOff, nil) }
-    return (.down(sinceMs: views.filter { $0.health == .unreachable }.map(\.sinceMs).max()), nil)
+    if views.contains(where: \.health.isReachable) { return (.cutOff, nil) }
+    return (.down(sinceMs: views.filter { [.unreachable, .dead].contains($0.health) }.map(\.sinceMs).max()), nil)
   }
 
   var isWhole: Bool { rows.allSatisfy { $0.condition == .up } && links.isEmpty }

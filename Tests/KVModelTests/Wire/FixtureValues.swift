@@ -83,6 +83,22 @@ enum FixtureValues {
 
   static let failure = Failure(.unavailable, .unknown, needed: 2, got: 1, retryAfterMs: 50, detail: "two owners away")
 
+  private static func entry(_ node: UInt64, _ state: MemberEntry.State = .alive) -> MemberEntry {
+    MemberEntry(
+      node: NodeID(node), generation: 4, incarnation: 5, state: state,
+      clientAddress: Address(host: "10.0.0.1", port: 7420), peerAddress: Address(host: "10.0.0.1", port: 7421),
+      name: "n\(node)")
+  }
+
+  private static var suspicion: Rumour { Rumour(entry(2, .suspect), accuser: NodeID(3)) }
+
+  private static func gossip(_ content: GossipMessage.Content) -> Body {
+    .control(
+      .gossip(
+        GossipMessage(
+          cluster: cluster, layoutVersion: 3, layoutDigest: 6, probe: 7, sender: entry(1), content: content)))
+  }
+
   static func body(_ type: FrameType) throws -> Body {
     switch type {
     case .hello:
@@ -99,6 +115,14 @@ enum FixtureValues {
     case .goAway, .cancel: .nothing
     case .claim: .control(.claim(GenerationClaim(generation: generation, ancestors: [1, 2], isConfirmed: true)))
     case .verdict: .control(.verdict(.refused(known: generation), onNonce: 3))
+    case .gossipPing: gossip(.ping([suspicion]))
+    case .gossipAck: gossip(.ack([]))
+    case .gossipAsk: gossip(.ask(NodeID(2), [suspicion]))
+    case .gossipNack: gossip(.nack([]))
+    case .gossipPush: gossip(.push([entry(1), entry(2)]))
+    case .gossipPull: gossip(.pull([entry(2)]))
+    case .visit: .control(.visit)
+    case .visited: .control(.visited(Visit(layout: layout, members: [entry(1), entry(2)])))
     case .treeCompare:
       .peer(
         .tree(

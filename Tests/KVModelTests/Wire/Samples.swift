@@ -47,7 +47,7 @@ enum Body: Equatable {
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
-    case .claim, .verdict:
+    case .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
     }
   }
@@ -79,6 +79,10 @@ extension PRNG {
             generation: generation(), ancestors: list(0...64) { $0.next() }, isConfirmed: chance(1, of: 2))))
     case .verdict:
       .control(.verdict(pick([.accepted, .refused(known: generation()), .cannotTell]), onNonce: number()))
+    case .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull: .control(.gossip(gossip(type)))
+    case .visit: .control(.visit)
+    case .visited:
+      .control(.visited(optional { Visit(layout: $0.layout(), members: $0.memberTable()) }))
     case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined: .peer(.tree(tree(type)))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
