@@ -37,6 +37,9 @@ struct KVNodeCommand: ParsableCommand {
   var peerListen: String?
   @Option(help: ArgumentHelp("HTTP: /healthz, /readyz, /metrics.", valueName: "address:port"))
   var adminListen: String?
+  @Option(
+    help: ArgumentHelp("Peer addresses of nodes that tell a new one of their cluster.", valueName: "host:port,…"))
+  var seeds: String?
   @Option(help: ArgumentHelp("When a write counts as stored here.", valueName: "sync|os"))
   var durability: String?
   @Option(help: "Event loops with a database each; fixed when the directory is made.")
@@ -51,7 +54,7 @@ struct KVNodeCommand: ParsableCommand {
     let all = [
       ("--data", data), ("--name", name), ("--zone", zone), ("--host-label", hostLabel), ("--weight", weight),
       ("--client-listen", clientListen), ("--peer-listen", peerListen), ("--admin-listen", adminListen),
-      ("--durability", durability), ("--shards", shards), ("--log-level", logLevel), ("--log-format", logFormat),
+      ("--seeds", seeds), ("--durability", durability), ("--shards", shards), ("--log-level", logLevel), ("--log-format", logFormat),
     ]
     return all.compactMap { flag, text in text.map { (flag: flag, text: $0) } }
   }

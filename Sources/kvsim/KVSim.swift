@@ -15,12 +15,14 @@ struct KVSim: AsyncParsableCommand {
         kvsim --plant list                           the bugs that can be planted
         kvsim --plant dot-reused --seeds 1..2000     must fail (needs a build with --traits Planted)
         kvsim shrink 42                              a smaller run that fails the same way
+        kvsim gossip --nodes 100 --kills 20          how soon a death is known, and at what cost
         kvsim check history.jsonl                    the history of a load on real nodes; see Scripts/chaos.sh
 
       Exit codes: 0 all held, 1 safety, 2 usage, 3 liveness, 4 crash.
       """,
     subcommands: [
       SimulateCommand.self, ShrinkCommand.self, LoadVerb.self, CheckVerb.self, ChaosVerb.self,
+      GossipVerb.self,
     ],
     defaultSubcommand: SimulateCommand.self)
 

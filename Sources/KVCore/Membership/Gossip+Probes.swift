@@ -17,7 +17,9 @@ extension Gossip {
     guard let target else { return }
     let number = number()
     let isLinked = isLinked(target)
-    let askAt = isLinked ? now.advanced(by: Gossip.patience * multiplier) : now
+    var askAt: Instant? = isLinked ? now.advanced(by: Gossip.patience * multiplier) : now
+    // The dead are only asked so that they hear of it.
+    if table[target]?.state == .dead { askAt = nil }
     probe = Probe(node: target, number: number, askAt: askAt)
     if isLinked { send(.ping(news(for: target)), probe: number, to: target, &effects) }
     if askAt == now { askOthers(&effects) }
@@ -82,11 +84,11 @@ extension Gossip {
     }
   }
 
-  /// It did not answer this node either, which looks into that itself.
+  /// It did not answer this node either, which looks into that itself unless it knows already.
   private mutating func refuse(
     _ asker: NodeID, _ number: UInt32, _ target: NodeID, _ effects: inout [Control.Effect]
   ) {
-    round.hasten(target)
+    if table[target]?.state == .alive { round.hasten(target) }
     send(.nack(news(for: asker)), probe: number, to: asker, &effects)
   }
 

@@ -1,12 +1,13 @@
 import KVModel
 
 /// Whom to probe next: every member once a round, each round in a new random order, so that the time until somebody
-/// notices a silent member is bounded (SWIM §4.3). Who gives cause for it comes first.
+/// notices a silent member is bounded (SWIM §4.3). Who gives cause for it comes before its turn.
 struct ProbeRound: Equatable, Sendable {
   private var order: [NodeID] = []
   private var next = 0
   /// Oldest first, each once.
   private var urgent: [NodeID] = []
+  private var wasUrgent = false
 
   /// Begins a new round among these.
   mutating func adopt(_ nodes: [NodeID]) {
@@ -22,10 +23,13 @@ struct ProbeRound: Equatable, Sendable {
 
   /// The next one that `isWorth` it; nil when nobody is.
   mutating func draw(_ random: inout PRNG, isWorth: (NodeID) -> Bool) -> NodeID? {
-    while !urgent.isEmpty {
+    // Every other probe at most, so that one that keeps giving cause does not take all turns.
+    while !wasUrgent, !urgent.isEmpty {
       let node = urgent.removeFirst()
-      if isWorth(node) { return node }
+      wasUrgent = isWorth(node)
+      if wasUrgent { return node }
     }
+    wasUrgent = false
     for _ in 0..<2 * order.count {
       if next >= order.count { shuffle(&random) }
       next += 1

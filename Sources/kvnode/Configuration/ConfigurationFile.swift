@@ -111,9 +111,16 @@ struct ConfigurationFile {
       add(
         line, path, "it has no value",
         "write one, or leave the key out for the default, \(standard.isEmpty ? "\"\"" : standard)")
+    case .sequence(let sequence) where ConfigurationFile.takesList(path) && sequence.allSatisfy({ $0.scalar != nil }):
+      let words = sequence.compactMap(\.scalar?.string)
+      entries.append(Entry(setting: path, text: words.joined(separator: ","), line: line))
     case .mapping, .sequence, .alias:
       add(line, path, "it takes a single value", "write \(path.split(separator: ".").last ?? ""): value")
     }
+  }
+
+  private static func takesList(_ path: String) -> Bool {
+    if case .addresses? = SettingTable.setting(path)?.shape { true } else { false }
   }
 
   private static func isNull(_ scalar: Node.Scalar) -> Bool {

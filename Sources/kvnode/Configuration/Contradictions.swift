@@ -10,6 +10,7 @@ extension ConfigurationLoader {
     bounds(&found)
     ports(&found)
     reachability(&found)
+    seeds(&found)
     dataDirectory(&found, host)
     return (found.faults, found.warnings)
   }
@@ -106,6 +107,16 @@ extension ConfigurationLoader {
       if let advertised, IPAddress(advertised.host)?.isAny == true {
         found.fault([advertise], "nobody can connect to \(advertised)", "write this machine's address and port")
       }
+    }
+  }
+
+  /// A node that asks only itself finds nobody, and would wait for ever.
+  private func seeds(_ found: inout Findings) {
+    let node = configuration.node
+    guard !node.seeds.isEmpty, found.canTell(["seeds", "listen.peer", "advertise.peer"]) else { return }
+    let own = [node.peerListen, node.peerAdvertise].compactMap(\.self)
+    if node.seeds.allSatisfy(own.contains) {
+      found.fault(["seeds"], "they point only to this node itself", "name peer addresses of other nodes, or leave seeds out")
     }
   }
 

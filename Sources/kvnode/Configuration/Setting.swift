@@ -104,6 +104,22 @@ extension Setting {
       write: { if case .text(let text) = $1, let address = Address(text) { $0[keyPath: place] = address } })
   }
 
+  static func addresses(
+    _ path: String, _ place: Place<[Address]>, most: Int, _ reason: String, flag: String, emptyMeans: String
+  ) -> Setting {
+    Setting(
+      path: path, shape: .addresses(most: most), reason: reason, flag: flag, emptyMeans: emptyMeans,
+      read: { configuration in
+        let addresses = configuration[keyPath: place]
+        return addresses.isEmpty ? nil : .text(addresses.map(\.description).joined(separator: ","))
+      },
+      write: {
+        if case .text(let text) = $1 {
+          $0[keyPath: place] = text.split(separator: ",").compactMap { Address(String($0)) }
+        }
+      })
+  }
+
   static func advertise(_ path: String, _ place: Place<Address?>, _ reason: String, emptyMeans: String) -> Setting {
     Setting(
       path: path, shape: .address(numeric: false), reason: reason, flag: nil, emptyMeans: emptyMeans,

@@ -5,7 +5,7 @@ import Logging
 
 /// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
 enum SettingTable {
-  static let all: [Setting] = cluster + node + addresses + [durability] + limits + [exchanges] + storage + log
+  static let all: [Setting] = cluster + node + addresses + [seeds, durability] + limits + [exchanges] + storage + log
 
   /// The first of a setting's words, where it has more than one.
   static let sections: [String] = all.reduce(into: []) { sections, setting in
@@ -70,6 +70,11 @@ enum SettingTable {
     .advertise(
       "advertise.peer", \.node.peerAdvertise, "where nodes reach this node from elsewhere", emptyMeans: "listen.peer"),
   ]
+
+  private static let seeds: Setting = .addresses(
+    "seeds", \.node.seeds, most: 32,
+    "peer addresses of other nodes, which tell a new one of their cluster; it never forms one of its own beside it",
+    flag: "--seeds", emptyMeans: "none")
 
   private static let durability: Setting = .choice(
     "durability", \.node.storage.durability,

@@ -21,6 +21,8 @@ enum Shape: Sendable {
   case path
   /// `address:port`; `numeric` when a host name will not do.
   case address(numeric: Bool)
+  /// At most so many `host:port`, with commas between them; in a file a list too.
+  case addresses(most: Int)
   /// A whole number in the range, or the one beside it that has a meaning of its own.
   case whole(ClosedRange<Int>, or: Int? = nil)
   case powerOfTwo(ClosedRange<Int>)
@@ -35,6 +37,7 @@ enum Shape: Sendable {
     case .name(let bytesMax): .text(try Shape.name(text, bytesMax: bytesMax))
     case .path: .text(try Shape.path(text))
     case .address(let numeric): .text(try Shape.address(text, numeric: numeric))
+    case .addresses(let most): .text(try Shape.addresses(text, most: most))
     case .whole, .powerOfTwo: .number(try bounded(try Shape.whole(text, such: bounds)))
     case .hundredths: .number(try bounded(try Shape.hundredths(text, such: bounds)))
     case .bytes: .number(try bounded(try Shape.quantity(text, Unit.bytes, bareIsFinest: true)))
@@ -60,6 +63,7 @@ enum Shape: Sendable {
     case .name(let bytesMax): "1 to \(bytesMax) letters, digits, `.`, `_`, `-`, the first a letter or a digit"
     case .path: "a path"
     case .address(let numeric): numeric ? "address:port, as 127.0.0.1:7420" : "host:port, as db1.example:7420"
+    case .addresses(let most): "host:port, up to \(most) of them with commas between, as db1:7421,db2:7421"
     case .whole(let range, let other), .bytes(let range, let other):
       "\(number(range.lowerBound)) to \(number(range.upperBound))" + (other.map { " (or \(number($0)))" } ?? "")
     case .powerOfTwo(let range): "a power of two, \(range.lowerBound) to \(range.upperBound)"
@@ -81,7 +85,7 @@ enum Shape: Sendable {
       throw Misfit(what: "\(value) is not \(bounds)", remedy: "the nearest is \(near)")
     case .hundredths(let range), .milliseconds(let range):
       if range.contains(value) { return value }
-    case .name, .path, .address, .choice: return value
+    case .name, .path, .address, .addresses, .choice: return value
     }
     throw Misfit(what: "\(number(value)) is out of range", remedy: "write \(bounds)")
   }
@@ -120,6 +124,19 @@ extension Shape {
       throw Misfit(what: "`\(address.host)` is a name, and a node listens on an address", remedy: instead)
     }
     return address.description
+  }
+
+  private static func addresses(_ text: String, most: Int) throws(Misfit) -> String {
+    let words = text.split(separator: ",", omittingEmptySubsequences: false)
+    guard words.count <= most else {
+      throw Misfit(what: "\(words.count) addresses are too many", remedy: "name at most \(most)")
+    }
+    var addresses: [String] = []
+    for word in words {
+      let trimmed = String(word.drop { $0 == " " }.reversed().drop { $0 == " " }.reversed())
+      addresses.append(try address(trimmed, numeric: false))
+    }
+    return addresses.joined(separator: ",")
   }
 
   private static func whole(_ text: String, such bounds: String) throws(Misfit) -> Int {

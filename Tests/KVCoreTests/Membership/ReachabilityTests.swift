@@ -58,6 +58,43 @@ struct ReachabilityTests {
     #expect(reachability.standing(of: peer, at: start.advanced(by: .seconds(60))) == .near)
   }
 
+  @Test func `who is known to be dead is away at once, until it answers or shakes hands`() {
+    var reachability = linked()
+    #expect(reachability.onDead([peer, NodeID(3)]) == ([peer], []))
+    #expect(reachability.standing(of: peer, at: start) == .away && !reachability.isLinked(peer))
+    #expect(reachability.onDead([peer]) == ([], []), "said before")
+    #expect(reachability.quiet(for: .milliseconds(250), at: start.advanced(by: .seconds(1))) == [peer], "still pinged")
+    #expect(reachability.onHeard(peer, isAnswer: true, at: start))
+    #expect(reachability.standing(of: peer, at: start) == .near)
+    #expect(reachability.onDead([peer]) == ([], []), "an answer counts for more than an old word")
+    #expect(reachability.onDead([]) == ([], []))
+    #expect(reachability.onDead([peer]) == ([peer], []))
+    #expect(reachability.onDead([]) == ([], [peer]))
+    _ = reachability.onDead([peer])
+    reachability.onLink(peer, isUp: true, at: start)
+    #expect(reachability.standing(of: peer, at: start) == .near)
+  }
+
+  @Test func `pings do not grow with the cluster, and everybody gets some`() {
+    var reachability = Reachability()
+    let peers = (2...100).map { NodeID($0) }
+    reachability.adopt(peers)
+    for peer in peers { reachability.onLink(peer, isUp: true, at: start) }
+    var now = start
+    var pinged: Set<NodeID> = []
+    for _ in 0..<13 {
+      now = now.advanced(by: .milliseconds(250))
+      let chosen = reachability.quiet(for: .milliseconds(250), at: now, most: 8)
+      #expect(chosen.count == 8)
+      for peer in chosen {
+        reachability.onAsked(peer, at: now)
+        reachability.onHeard(peer, isAnswer: true, at: now)
+      }
+      pinged.formUnion(chosen)
+    }
+    #expect(pinged.count == 99)
+  }
+
   @Test func `quiet peers with a link are to be pinged`() {
     let reachability = linked()
     #expect(reachability.quiet(for: .milliseconds(250), at: start.advanced(by: .milliseconds(249))) == [])
