@@ -54,7 +54,8 @@ struct KVNodeCommand: ParsableCommand {
     let all = [
       ("--data", data), ("--name", name), ("--zone", zone), ("--host-label", hostLabel), ("--weight", weight),
       ("--client-listen", clientListen), ("--peer-listen", peerListen), ("--admin-listen", adminListen),
-      ("--seeds", seeds), ("--durability", durability), ("--shards", shards), ("--log-level", logLevel), ("--log-format", logFormat),
+      ("--seeds", seeds), ("--durability", durability), ("--shards", shards), ("--log-level", logLevel),
+      ("--log-format", logFormat),
     ]
     return all.compactMap { flag, text in text.map { (flag: flag, text: $0) } }
   }

@@ -25,8 +25,8 @@ extension ProcessTests {
         #expect(try await one.put("key", "first", quorum: .all).isWritten)
         for other in [1, 2] { relay.cut(between: other, and: 3, .closing) }
         for other in [1, 2] {
-          try await Self.awaitHealth([.unreachable], of: 3, at: other, cluster)
-          try await Self.awaitHealth([.unreachable], of: other, at: 3, cluster)
+          try await Self.awaitHealth([.unreachable, .dead], of: 3, at: other, cluster)
+          try await Self.awaitHealth([.unreachable, .dead], of: other, at: 3, cluster)
         }
         #expect(try await one.put("key", "second").isWritten)
         let alone = try await three.put("key", "never")
@@ -45,8 +45,8 @@ extension ProcessTests {
         let clients = try await Self.clients(cluster)
         #expect(try await clients[0].put("key", "first", quorum: .all).isWritten)
         relay.cut(between: 1, and: 3, .closing)
-        try await Self.awaitHealth([.unreachable], of: 3, at: 1, cluster)
-        try await Self.awaitHealth([.unreachable], of: 1, at: 3, cluster)
+        try await Self.awaitHealth([.unreachable, .dead], of: 3, at: 1, cluster)
+        try await Self.awaitHealth([.unreachable, .dead], of: 1, at: 3, cluster)
         for (writer, client) in clients.enumerated() {
           #expect(try await client.put("served", "by n\(writer + 1)").isWritten)
           for reader in clients { #expect(try await reader.siblings("served") == ["by n\(writer + 1)"]) }
@@ -74,8 +74,8 @@ extension ProcessTests {
         for other in [1, 2] { relay.cut(between: other, and: 3, .silent) }
         try await Self.expectInTime(cluster)
         for other in [1, 2] {
-          try await Self.awaitHealth([.slow, .unreachable], of: 3, at: other, cluster)
-          try await Self.awaitHealth([.slow, .unreachable], of: other, at: 3, cluster)
+          try await Self.awaitHealth([.slow, .suspect, .unreachable, .dead], of: 3, at: other, cluster)
+          try await Self.awaitHealth([.slow, .suspect, .unreachable, .dead], of: other, at: 3, cluster)
         }
         try await Self.expectRound(clients)
         relay.heal()
@@ -93,8 +93,8 @@ extension ProcessTests {
         try await Self.expectInTime(cluster)
         // TCP_USER_TIMEOUT is three seconds. The kernel's own patience is fifteen minutes.
         for other in [1, 2] {
-          try await Self.awaitHealth([.unreachable], of: 3, at: other, cluster)
-          try await Self.awaitHealth([.unreachable], of: other, at: 3, cluster)
+          try await Self.awaitHealth([.unreachable, .dead], of: 3, at: other, cluster)
+          try await Self.awaitHealth([.unreachable, .dead], of: other, at: 3, cluster)
         }
         try await Self.expectRound(clients)
         relay.heal()
@@ -115,7 +115,7 @@ extension ProcessTests {
             let load = Load(client, prefix: "\(mute)-to-\(deaf)")
             _ = try await eventually(within: .seconds(10), "the load is under way") { load.count > 100 ? true : nil }
             relay.silence(from: mute, to: deaf)
-            try await Self.awaitHealth([.slow, .unreachable], of: mute, at: deaf, cluster)
+            try await Self.awaitHealth([.slow, .suspect, .unreachable, .dead], of: mute, at: deaf, cluster)
             for (place, client) in clients.enumerated() {
               let latencies = try await Self.readAll(client)
               #expect(latencies.max()! < .seconds(1), "n\(place + 1), n\(mute) mute to n\(deaf): \(latencies)")

@@ -28,12 +28,13 @@ extension Control {
     noteSeed(.refused(refusal), seed, &effects)
   }
 
-  /// Every second while there is something to ask for; every ten once a cluster is known that this node is not in yet.
+  /// Every second while there is something to ask for, every ten seconds when it can wait.
   mutating func visitSeeds(_ now: Now, _ effects: inout [Effect]) {
     guard !seeds.isEmpty, nextVisit <= now.instant else { return }
-    nextVisit = now.instant.advanced(by: learnt == nil ? .seconds(1) : .seconds(10))
+    nextVisit = now.instant.advanced(by: areSeedsUrgent ? .seconds(1) : .seconds(10))
     effects.append(.schedule(at: nextVisit))
-    guard wantsSeeds else { return }
+    // A member asks once in any case: seeds of another cluster are told at once, not when they are needed.
+    guard areSeedsUrgent || learnt != nil || !hasMetSeed else { return }
     for seed in seeds { effects.append(.visit(seed)) }
   }
 
@@ -63,8 +64,8 @@ extension Control {
           + "this node without seeds")
   }
 
-  /// What a shell asks seeds for: a cluster, or, when every peer is out of reach, where they are now.
-  private var wantsSeeds: Bool {
-    state.layouts.isEmpty || peers.allSatisfy { $0.health == .unreachable }
+  /// This node wants a cluster, or, when every peer is out of reach, to know where they are now.
+  private var areSeedsUrgent: Bool {
+    state.layouts.isEmpty ? learnt == nil : peers.allSatisfy { $0.health == .unreachable }
   }
 }

@@ -270,7 +270,8 @@ public struct Control: Sendable {
     return NodeDescription(
       member: member, state: condition,
       cluster: mistaken?.cluster ?? learnt?.layout.cluster ?? state.cluster,
-      layoutVersion: layout?.version ?? learnt?.layout.version ?? 0, settings: layout?.settings ?? settings, generation: state.generation,
+      layoutVersion: layout?.version ?? learnt?.layout.version ?? 0, settings: layout?.settings ?? settings,
+      generation: state.generation,
       shards: UInt16(state.shards), syncs: syncs, release: release, expected: mistaken?.node ?? NodeID(0),
       measurements: measurements,
       peers: peers.map {

@@ -1,4 +1,5 @@
 import KVCore
+import KVModel
 import KVStorage
 
 /// What the node shows of itself at one moment. The node fills it; `families` gives it the names that the world sees.
@@ -24,6 +25,10 @@ public struct NodeMetrics: Sendable {
   public var peersUp: UInt64 = 0
   public var peersKnown: UInt64 = 0
   public var disk = Disk()
+  public var gossip = GossipCounters()
+  /// Of the layout's members, as gossip knows them: by state. And how many of them live by another layout.
+  public var members: [MemberEntry.State: UInt64] = [:]
+  public var membersWithOtherLayout: UInt64 = 0
 
   public init(name: String, zone: String) {
     self.name = name
@@ -86,7 +91,8 @@ public struct NodeMetrics: Sendable {
 extension NodeMetrics {
   /// Some 400 series, and four for each shard; none for a key, a partition or a client.
   public var families: [MetricFamily] {
-    nodeFamilies + requestFamilies + eventFamilies + networkFamilies + shardFamilies + StorageFamilies.families(shards)
+    nodeFamilies + gossipFamilies + requestFamilies + eventFamilies + networkFamilies + shardFamilies
+      + StorageFamilies.families(shards)
   }
 
   /// The sum over all shards.

@@ -43,6 +43,10 @@ extension NodeServer {
       .init(code.label, shards.reduce(0) { $0 + ($1.host.failures[code] ?? 0) })
     }
     metrics.disk = disk()
+    let gossip = await control.loop.run { [control] in control!.gossip }
+    metrics.gossip = gossip.counters
+    metrics.members = Dictionary(grouping: gossip.members, by: \.state).mapValues { UInt64($0.count) }
+    metrics.membersWithOtherLayout = UInt64(gossip.otherLayouts)
     return metrics
   }
 

@@ -90,7 +90,8 @@ extension ControlHost {
         metadata: ["seed": "\(seed)", "its": "\(its)", "own": "\(own)"])
     case .refused(let refusal):
       logger.error(
-        "a seed refuses this node", metadata: ["seed": "\(seed)", "reason": "\(refusal.reason)", "detail": "\(refusal.detail)"])
+        "a seed refuses this node",
+        metadata: ["seed": "\(seed)", "reason": "\(refusal.reason)", "detail": "\(refusal.detail)"])
     }
   }
 }

@@ -45,6 +45,13 @@ struct Diagnosis {
             "restore the data directory of node \(description.expected) on host \(description.member.host), then: "
             + "ssh \(description.member.host) systemctl restart kvnode"))
     }
+    for (address, description) in nodes where description.state == .outside {
+      findings.append(
+        Finding(
+          .warning, "outside", description.member.name,
+          "the node at \(address) knows cluster \(description.cluster) by its seeds, and no layout lists it",
+          remedy: "take \(address) out of --endpoints until the release that can add a node"))
+    }
     if health != nil {
       for (address, description) in nodes where description.state == .uninitialised {
         findings.append(

@@ -139,7 +139,7 @@ enum StatusDocument {
     var table = Table(["NODE", "STATE", "ZONE", "WEIGHT", "CLIENTS AT"])
     table.rows = nodes.map {
       [
-        $0.member.name, $0.state == .stranger ? "wiped!" : "new", $0.member.zone.isEmpty ? "-" : $0.member.zone,
+        $0.member.name, word($0.state), $0.member.zone.isEmpty ? "-" : $0.member.zone,
         JSON.fixed(Double($0.member.weight) / 100, digits: 1), $0.member.clientAddress.description,
       ]
     }
@@ -151,7 +151,7 @@ enum StatusDocument {
             nodes.map {
               .object([
                 ("node", .text($0.member.name)), ("node_id", .text($0.member.id)),
-                ("state", .text($0.state == .stranger ? "wiped" : "new")),
+                ("state", .text(word($0.state).filter { $0 != "!" })),
               ])
             })
         ), ("verdict", .text("warn")), ("warnings", .array([.text(advice(nodes, session))])),
@@ -159,6 +159,15 @@ enum StatusDocument {
     report.lines = table.lines() + [session.colour.yellow("WARN") + "  " + advice(nodes, session)]
     report.failures = survey.failures
     return report
+  }
+
+  /// Of a node that is no member.
+  private static func word(_ state: NodeDescription.State) -> String {
+    switch state {
+    case .stranger: "wiped!"
+    case .outside: "outside"
+    case .uninitialised, .serving, .draining, .unconfirmed, .wentBack: "new"
+    }
   }
 
   private static func advice(_ nodes: [NodeDescription], _ session: Session) -> String {

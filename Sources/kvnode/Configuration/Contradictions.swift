@@ -116,7 +116,8 @@ extension ConfigurationLoader {
     guard !node.seeds.isEmpty, found.canTell(["seeds", "listen.peer", "advertise.peer"]) else { return }
     let own = [node.peerListen, node.peerAdvertise].compactMap(\.self)
     if node.seeds.allSatisfy(own.contains) {
-      found.fault(["seeds"], "they point only to this node itself", "name peer addresses of other nodes, or leave seeds out")
+      found.fault(
+        ["seeds"], "they point only to this node itself", "name peer addresses of other nodes, or leave seeds out")
     }
   }
 

@@ -16,7 +16,7 @@ extension PRNG {
   }
 
   mutating func gossip(_ type: FrameType) -> GossipMessage {
-    let rumours = list(0...GossipMessage.rumoursMax) { Rumour($0.memberEntry(), accuser: NodeID($0.number())) }
+    let rumours = list(0...UInt64(GossipMessage.rumoursMax)) { Rumour($0.memberEntry(), accuser: NodeID($0.number())) }
     let content: GossipMessage.Content =
       switch type {
       case .gossipPing: .ping(rumours)
