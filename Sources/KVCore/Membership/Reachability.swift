@@ -36,6 +36,7 @@ public struct Reachability: Equatable, Sendable {
   /// Forgets who is no peer any more, and knows new ones as away until their link is up.
   mutating func adopt(_ nodes: [NodeID]) {
     peers = nodes.sorted().map { node in place(of: node).map { peers[$0] } ?? Peer(node: node) }
+    areAllLinked = peers.allSatisfy(\.isLinked)
   }
 
   /// Of a node that is no peer: away.
@@ -44,6 +45,9 @@ public struct Reachability: Equatable, Sendable {
     guard let silentSince = peers[place].silentSince else { return .near }
     return now.since(silentSince) >= Reachability.slowAfter ? .slow : .near
   }
+
+  /// Whether nobody is away.
+  private(set) var areAllLinked = false
 
   func isLinked(_ node: NodeID) -> Bool { place(of: node).map { peers[$0].isLinked } ?? false }
 
@@ -69,6 +73,7 @@ public struct Reachability: Equatable, Sendable {
   mutating func onLink(_ node: NodeID, isUp: Bool, at now: Instant) {
     guard let place = place(of: node) else { return }
     peers[place] = Peer(node: node, isLinked: isUp, lastHeard: now)
+    areAllLinked = peers.allSatisfy(\.isLinked)
   }
 
   /// Questions that nobody will answer any more must not weigh for ever.

@@ -43,6 +43,14 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case generationNotChecked = "generation-not-checked"
   /// An owner that is asked in which parts of a tree it differs leaves one out.
   case differenceSkipped = "difference-skipped"
+  /// A hint counts as delivered though its target refused the record.
+  case hintDroppedOnRefusal = "hint-dropped-on-refusal"
+  /// A hint is forgotten though its key was written again: what was delivered is an old value.
+  case hintCarriesOldValue = "hint-carries-old-value"
+  /// An owner that is silent at a write's deadline gets no hint.
+  case silentOwnerForgotten = "silent-owner-forgotten"
+  /// A leaf's mark goes with any exchange, complete or not.
+  case markClearedEarly = "mark-cleared-early"
 }
 
 #if Planted

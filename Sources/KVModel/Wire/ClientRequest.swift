@@ -152,7 +152,7 @@ public enum ClientRequest: Hashable, Sendable {
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
       .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
       .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .claim, .verdict:
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

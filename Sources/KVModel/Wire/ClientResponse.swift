@@ -147,7 +147,7 @@ public enum ClientResponse: Hashable, Sendable {
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
       .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .claim, .verdict:
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

@@ -36,8 +36,10 @@ extension Simulation {
     // Who was paused takes everybody for slow until each has answered a ping.
     runEvents(for: Simulation.noticeSpan) { false }
     awaitConvergence(core)
+    if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
+    if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { compareReplicas(core) }
   }
 
@@ -82,7 +84,7 @@ extension Simulation {
 
   /// Handles events for a span of simulated time, or until `isDone`; false when the time was over first.
   @discardableResult
-  private func runEvents(for span: UInt64, until isDone: () -> Bool) -> Bool {
+  func runEvents(for span: UInt64, until isDone: () -> Bool) -> Bool {
     let end = time + span
     while violations.isEmpty {
       if isDone() { return true }
@@ -152,12 +154,14 @@ extension Simulation {
     }
   }
 
-  /// Owners compare their copies by themselves: without a read all copies become equal, and so do the trees.
+  /// Owners compare their copies by themselves, or hand over what others missed: without a read all copies become equal,
+  /// and so do the trees.
   private func awaitConvergence(_ core: [Int]) {
-    guard options.exchangeInterval > 0, !hasDamage else { return }
+    guard options.exchangeInterval > 0 || doHintsSuffice(core), !hasDamage else { return }
+    let healers = options.exchangeInterval > 0 ? "exchanges do" : "hints do"
     let end = time + Simulation.convergenceSpan
     while violations.isEmpty, let difference = difference(among: core) {
-      if time >= end { return fail(Violation(.convergence, "\(difference), and exchanges do not mend it")) }
+      if time >= end { return fail(Violation(.convergence, "\(difference), and \(healers) not mend it")) }
       runEvents(for: 500_000_000) { false }
     }
   }

@@ -12,7 +12,7 @@ extension SimulationOptions {
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
     ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("lost", "of ten thousand requests"),
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
-    ("exchange-interval", "milliseconds, 0 = never"),
+    ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
   ]
 
   /// Sets one option, as `--set name=value` does.
@@ -40,6 +40,7 @@ extension SimulationOptions {
       let count = try whole(value, 1, 8, name)
       shards = shards.map { _ in count }
     case "exchange-interval": exchangeInterval = UInt64(try whole(value, 0, 60_000, name)) * 1_000_000
+    case "hints": hintKeysMax = value == "none" ? nil : try whole(value, 0, 1_000_000, name)
     default:
       let names = SimulationOptions.settable.map(\.name).joined(separator: ", ")
       throw SetFault(description: "there is no option \(name); there are: \(names)")
