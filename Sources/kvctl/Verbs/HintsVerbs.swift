@@ -72,8 +72,8 @@ enum HintsDocument {
               ("oldest_ms", .integer(row.waiting.ageMs)),
             ])
           })
-      ), ("keys", .integer(rows(survey).reduce(0) { $0 + $1.waiting.keys })),
-      ("leaves", .integer(rows(survey).reduce(0) { $0 + $1.waiting.marks })),
+      ), ("keys_waiting", .integer(rows(survey).reduce(0) { $0 + $1.waiting.keys })),
+      ("leaves_waiting", .integer(rows(survey).reduce(0) { $0 + $1.waiting.marks })),
     ])
   }
 }
