@@ -223,7 +223,8 @@ extension Shard {
     guard let transfer = transfers[id], let delivery = deliveries[transfer.delivery] else { return }
     switch result {
     case .record(let record):
-      let write = ReplicaWrite(key: transfer.key, purpose: .repair, record: record)
+      let carried = planted(.hintCarriesOldValue) ? plantedPayloads.removeValue(forKey: transfer.key) : nil
+      let write = ReplicaWrite(key: transfer.key, purpose: .repair, record: carried ?? record)
       let envelope = Envelope(operation: id.raw, deadline: now.instant.advanced(by: Delivery.patience))
       send(.replicaWrite(write), to: delivery.target, envelope, now, &effects)
     case .unreadable:

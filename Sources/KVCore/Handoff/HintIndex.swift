@@ -84,7 +84,7 @@ public struct HintIndex: Sendable {
     let forgotten = keys.filter { key in
       let hash = key.fingerprint(seed: 0)
       guard let noted = targets[index].keys[hash] else { return true }
-      guard noted <= sequence || planted(.hintCarriesOldValue) else { return false }
+      guard noted <= sequence else { return false }
       targets[index].keys[hash] = nil
       count -= 1
       return true

@@ -45,7 +45,7 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case differenceSkipped = "difference-skipped"
   /// A hint counts as delivered though its target refused the record.
   case hintDroppedOnRefusal = "hint-dropped-on-refusal"
-  /// A hint is forgotten though its key was written again: what was delivered is an old value.
+  /// A hint carries the record as it was when it was written, rather than pointing to it.
   case hintCarriesOldValue = "hint-carries-old-value"
   /// An owner that is silent at a write's deadline gets no hint.
   case silentOwnerForgotten = "silent-owner-forgotten"

@@ -1,3 +1,4 @@
+import KVCore
 import KVModel
 
 extension NodeMetrics {

@@ -73,6 +73,7 @@ extension Simulation {
   private func heal(_ node: SimulatedNode, isCore: Bool) {
     node.syncFactor = 1
     node.isDiskFull = false
+    for disk in node.disks { disk.faults.readError = 0 }
     node.nextSyncFault = nil
     node.clock.wallOffsetMs = 0
     node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)

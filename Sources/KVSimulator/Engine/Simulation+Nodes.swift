@@ -22,6 +22,7 @@ extension Simulation {
   func makeDisk(_ geometry: ShardGeometry) -> SimulatedDisk {
     var faults = SimulatedDisk.Faults()
     faults.slowRead = options.disks.slowRead
+    faults.readError = options.disks.readError
     return SimulatedDisk(
       geometry: geometry, faults: faults, hintKeysMax: options.hintKeysMax ?? 0, seed: diskDraws.next())
   }

@@ -10,7 +10,7 @@ extension SimulationOptions {
     ("write-quorum", "1 to the copies"), ("clients", "1 or more"), ("operations", "1 or more"), ("keys", "1 or more"),
     ("faults", "kinds, or none"), ("keep", "places of faults, or none"), ("loss", "of ten thousand messages"),
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
-    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("lost", "of ten thousand requests"),
+    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"), ("lost", "of ten thousand requests"),
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
     ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
   ]
@@ -32,6 +32,7 @@ extension SimulationOptions {
     case "clogged": network.clogged = UInt64(try whole(value, 0, 10_000, name))
     case "clock-offset": clocks.offsetMs = UInt64(try whole(value, 0, 1_000_000, name))
     case "slow-reads": disks.slowRead = UInt64(try whole(value, 0, 1_000_000, name))
+    case "read-errors": disks.readError = UInt64(try whole(value, 0, 1_000_000, name))
     case "lost": workload.lost = UInt64(try whole(value, 0, 10_000, name))
     case "retries": workload.retries = UInt64(try whole(value, 0, 100, name))
     case "cancels": workload.cancels = UInt64(try whole(value, 0, 100, name))

@@ -87,6 +87,8 @@ public struct SimulationOptions: Equatable, Sendable {
     public var sync: UInt64 = 250_000
     /// A read that must wait for the disk, millionths.
     public var slowRead: UInt64 = 0
+    /// One of these that the disk does not answer, this time; millionths.
+    public var readError: UInt64 = 0
   }
 
   public struct Clocks: Equatable, Sendable {
@@ -121,6 +123,10 @@ public struct SimulationOptions: Equatable, Sendable {
       hintKeysMax = 1_000_000
       exchangeInterval = 0
       faults.subtract(Fault.Kind.beyondHints)
+      if prng.chance(1, of: 2) {
+        disks.slowRead = 50_000
+        disks.readError = 300_000
+      }
     }
   }
 
@@ -202,7 +208,8 @@ public struct SimulationOptions: Equatable, Sendable {
       "network: delay \(milliseconds(network.delay)), loss \(percent(network.loss)), duplicates "
         + "\(percent(network.duplication)), clogged \(percent(network.clogged)) for \(milliseconds(network.clogDelay)), "
         + "a dead link is noticed after \(milliseconds(network.detection))",
-      "disks: sync \(milliseconds(disks.sync)), reads that wait \(percent(disks.slowRead / 100))",
+      "disks: sync \(milliseconds(disks.sync)), reads that wait \(percent(disks.slowRead / 100)), "
+        + "of these \(percent(disks.readError / 100)) in vain",
       "clocks: off by up to \(clocks.offsetMs) ms, drift up to \(clocks.driftMillionths) millionths",
       "faults: \(kinds.isEmpty ? "none" : kinds.joined(separator: ", ")); one every \(milliseconds(faultInterval))"
         + (keptFaults.map { ", of these only \($0)" } ?? ""),

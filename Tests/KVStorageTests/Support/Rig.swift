@@ -1,5 +1,6 @@
 import KVCore
 import KVModel
+import KVStorage
 import Testing
 
 /// How a store ends without warning.
