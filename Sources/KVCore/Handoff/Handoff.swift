@@ -39,7 +39,11 @@ struct Handoff: Sendable {
     get { peers.first { $0.node == node } ?? Peer(node: node) }
     set {
       let index = peers.firstIndex { $0.node >= node } ?? peers.count
-      if index < peers.count, peers[index].node == node { peers[index] = newValue } else { peers.insert(newValue, at: index) }
+      if index < peers.count, peers[index].node == node {
+        peers[index] = newValue
+      } else {
+        peers.insert(newValue, at: index)
+      }
     }
   }
 

@@ -94,7 +94,7 @@ extension Shard {
     if claimsUnminted(record.context) {
       return haltGoneBack(peer, &effects)
     }
-    let owners = view.partition(of: write.key).map { view.owners(of: $0) } ?? OwnerSet()
+    let owners = owners(of: write.key) ?? OwnerSet()
     guard owners.place(of: identity.node) != nil else {
       return refuse(
         Failure(.notMember, detail: "node \(identity.node) owns no copy of this key"), peer, envelope, now, &effects)

@@ -6,7 +6,8 @@ extension NodeMetrics {
   var hintFamilies: [MetricFamily] {
     var waiting = MetricFamily(.gauge, "kvnode_hints_waiting", "Keys that a node missed, and that it is to be given.")
     var marks = MetricFamily(
-      .gauge, "kvnode_hint_leaves_marked", "Merkle leaves in which a node missed something, for want of room for hints.")
+      .gauge, "kvnode_hint_leaves_marked", "Merkle leaves in which a node missed something, for want of room for hints."
+    )
     let targets = Set(shards.flatMap { $0.hints.targets.map(\.node) }).sorted()
     for target in targets {
       let label = MetricFamily.Label("node_id", "\(target)")

@@ -90,7 +90,8 @@ public struct NodeMetrics: Sendable {
 extension NodeMetrics {
   /// Some 400 series, and four for each shard; none for a key, a partition or a client.
   public var families: [MetricFamily] {
-    nodeFamilies + requestFamilies + eventFamilies + hintFamilies + networkFamilies + shardFamilies + StorageFamilies.families(shards)
+    nodeFamilies + requestFamilies + eventFamilies + hintFamilies + networkFamilies + shardFamilies
+      + StorageFamilies.families(shards)
   }
 
   /// The sum over all shards.

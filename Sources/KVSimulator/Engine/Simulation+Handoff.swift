@@ -38,7 +38,8 @@ extension Simulation {
           return "\(name) still has a hint for \(hint.target), which is back"
         }
         if options.exchangeInterval > 0, let mark = snapshot.marks.first(where: { targets.contains($0.target) }) {
-          return "\(name) still has leaf \(mark.place.leaf) of partition \(mark.place.partition) marked for \(mark.target)"
+          return
+            "\(name) still has leaf \(mark.place.leaf) of partition \(mark.place.partition) marked for \(mark.target)"
         }
         if nodes[index].shards[shard].handoffInFlight > 0 { return "\(name) is still handing over" }
       }

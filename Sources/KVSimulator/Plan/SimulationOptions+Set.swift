@@ -10,7 +10,8 @@ extension SimulationOptions {
     ("write-quorum", "1 to the copies"), ("clients", "1 or more"), ("operations", "1 or more"), ("keys", "1 or more"),
     ("faults", "kinds, or none"), ("keep", "places of faults, or none"), ("loss", "of ten thousand messages"),
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
-    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"), ("lost", "of ten thousand requests"),
+    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"),
+    ("lost", "of ten thousand requests"),
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
     ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
   ]

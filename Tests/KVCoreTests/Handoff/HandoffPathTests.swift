@@ -63,7 +63,8 @@ struct HandoffPathTests {
     mutating func put(_ text: String, deadline: Span64 = .seconds(1)) throws {
       let value = Array("value".utf8)
       let write = WriteRequest(
-        key: try Key(Array(text.utf8)), quorum: .owners(2), requestID: RequestID(client: 1, sequence: UInt64(text.count)),
+        key: try Key(Array(text.utf8)), quorum: .owners(2),
+        requestID: RequestID(client: 1, sequence: UInt64(text.count)),
         payload: .put(value, checksum: Checksum.of(value)))
       step(
         .request(
@@ -188,7 +189,9 @@ struct HandoffPathTests {
 
   // MARK: Handing over
 
-  @Test func `what the target has is only offered; what it lacks is sent, and forgotten once it is synced there`() throws {
+  @Test func `what the target has is only offered; what it lacks is sent, and forgotten once it is synced there`()
+    throws
+  {
     var node = try Self.holder(of: ["a", "bb"])
     #expect(node.hints.count == 2)
     var delivered = 0
@@ -229,7 +232,8 @@ struct HandoffPathTests {
       key: key, quorum: .owners(2), requestID: RequestID(client: 1, sequence: 9), payload: .delete)
     node.step(
       .request(
-        .write(delete), from: ClientRef(connection: 1, request: 2), deadline: node.now.instant.advanced(by: .seconds(1))))
+        .write(delete), from: ClientRef(connection: 1, request: 2), deadline: node.now.instant.advanced(by: .seconds(1))
+      ))
     try node.answer(2, .stored(beside: nil))
     node.step(.linkChanged(NodeID(3), isUp: true))
     node.advance(by: .seconds(1))
@@ -296,7 +300,8 @@ struct HandoffPathTests {
 
   // MARK: Being offered
 
-  private static func offer(to target: UInt64, _ texts: [String], in partition: PartitionID? = nil) throws -> HintOffer {
+  private static func offer(to target: UInt64, _ texts: [String], in partition: PartitionID? = nil) throws -> HintOffer
+  {
     let keys = try texts.map { try Key(Array($0.utf8)) }.sorted()
     let view = ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])
     let place = try #require(partition ?? view.partition(of: keys[0]))

@@ -19,7 +19,8 @@ extension StorageContract {
     return census
   }
 
-  private static func put(_ store: StoreUnderTest, _ text: String, _ counter: UInt64, for targets: [NodeID] = [target]) {
+  private static func put(_ store: StoreUnderTest, _ text: String, _ counter: UInt64, for targets: [NodeID] = [target])
+  {
     store.wait(for: store.turn(.merge(key(text), mint(counter, "v\(counter)"), hints: targets)), answers: 2)
   }
 

@@ -60,7 +60,8 @@ import Testing
   }
 
   @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
-  func `hazard 16: a hint for an owner that is away is there exactly when its record is`(kind: StoreKind, crash: Crash) {
+  func `hazard 16: a hint for an owner that is away is there exactly when its record is`(kind: StoreKind, crash: Crash)
+  {
     StorageContract.writesHintsWithTheirRecord(kind.make(), after: crash)
   }
 

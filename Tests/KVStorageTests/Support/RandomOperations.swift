@@ -40,8 +40,11 @@ struct RandomOperations {
       let after = random.chance(1, of: 2) ? keys[random.index(keys.count)] : nil
       let token = random.chance(1, of: 3) ? Token(random.next()) : Token(0)
       return .listHints(target(), from: token, after: after, limit: Int(random.within(1...4)))
-    case 16: return .forgetHints(target(), [key, keys[random.index(keys.count)]], upTo: random.chance(1, of: 2) ? 0 : .max)
-    case 17: return .forgetMarks(target(), LeafPlace(of: key, testGeometry).partition, upTo: random.chance(1, of: 2) ? 0 : .max)
+    case 16:
+      return .forgetHints(target(), [key, keys[random.index(keys.count)]], upTo: random.chance(1, of: 2) ? 0 : .max)
+    case 17:
+      return .forgetMarks(
+        target(), LeafPlace(of: key, testGeometry).partition, upTo: random.chance(1, of: 2) ? 0 : .max)
     case 18: return .countHints
     case 19: return .keyDigests([key, keys[random.index(keys.count)]])
     default: return .merge(key, mine(key), hints: targets())
