@@ -46,6 +46,11 @@ extension ShardHost {
     latency.writes.add(shard.counters.latency[ShardCounters.Kind.delete.rawValue])
     let age = shard.repairAge(at: now)?.milliseconds ?? .max
     measurements.repairAgeMs = max(measurements.repairAgeMs, age)
+    for target in shard.hints.targets.prefix(Limits.membersMax) {
+      let age = shard.hintAge(of: target.node, at: now)?.milliseconds ?? 0
+      measurements.add(
+        .init(node: target.node, keys: UInt64(target.keys), marks: UInt64(target.marks), ageMs: age))
+    }
     guard let estimates = (openStorage as? RocksDBStorage)?.estimates() else { return }
     measurements.keys += estimates.keys
     measurements.dataBytes += estimates.dataBytes

@@ -27,6 +27,11 @@ public struct NodeConfiguration: Sendable {
   public var limits = Limits()
   /// How often each shard compares a partition with another owner, milliseconds.
   public var exchangeIntervalMs: UInt64 = 100
+  /// Hints that this node keeps for owners that missed something, keys; beyond it Merkle leaves are marked. A million
+  /// take 30 MB of memory and their keys on the disk, and cover what 24 minutes of 700 writes a second leave.
+  public var hintKeysMax = 1_000_000
+  /// What other nodes may hand to this one of what it missed, keys or 4 KiB of them a second.
+  public var handoffRate = 12_000
   public var storage = StorageOptions()
 
   /// Bounds on what others can make this node hold.

@@ -140,6 +140,8 @@ public final class NodeServer: @unchecked Sendable {
     isOpen = true
     for (index, host) in hosts.enumerated() {
       let storage: RocksDBStorage
+      var options = configuration.storage
+      options.hintKeysMax = configuration.hintKeysMax / hosts.count
       let directory = control.shardDirectory(index)
       if state.hasShards, !NodeStore.holdsDatabase(directory) {
         throw NodeStartError(
@@ -149,11 +151,12 @@ public final class NodeServer: @unchecked Sendable {
       do {
         storage = try RocksDBStorage.open(
           directory: directory, identity: host.identity, geometry: ShardGeometry(of: layout),
-          generation: state.generation.number, options: configuration.storage,
+          generation: state.generation.number, options: options,
           onResults: { [unowned host] in host.onStorageResults() })
       } catch { throw NodeStartError("\(error)") }
       var settings = ShardSettings()
       settings.exchangeInterval = .milliseconds(configuration.exchangeIntervalMs)
+      settings.handoffUnitsPerSecond = UInt64(max(1, configuration.handoffRate / hosts.count))
       let recovery = ShardRecovery(
         identity: host.identity, actor: Actor(node: state.id, epoch: state.epoch), lease: storage.recoveredLease,
         settings: settings, seed: seed ^ UInt64(index + 1))

@@ -5,11 +5,14 @@ import KVModel
 // From a join to the log: filling batches, handing them on, and what follows when they are synced.
 extension RocksDBStorage {
   /// A record, its leaf, its expiry entries and the request ids that it forgets: together in one batch.
-  func gather(_ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, id: StorageID) {
+  func gather(
+    _ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, hints targets: [NodeID], id: StorageID
+  ) {
     let delta = RecordDelta(of: key, from: old, to: new, seed: geometry.digestSeed)
     let batch = openBatch()
     batch.put(.data, key.bytes, encoded.bytes)
     let place = LeafPlace(of: key, geometry)
+    if !targets.isEmpty { note(targets, key, place, in: batch) }
     let leaf = newestLeaves.combine(place, delta.leaf)
     MerkleSpace.withKey(place) { key in MerkleSpace.withValue(leaf) { batch.put(.merkle, key, $0) } }
     writeExpiries(delta, of: key, into: batch)
@@ -60,7 +63,7 @@ extension RocksDBStorage {
   }
 
   /// The batch to add to: this turn's, or the one that still waits for the writer, or a new one.
-  private func openBatch() -> WriteBatch {
+  func openBatch() -> WriteBatch {
     if let gathering { return gathering }
     if options.durability == .sync, let last = pending.last, last.bytes < options.batchBytesMax,
       let batch = writer.reclaim()
@@ -101,6 +104,7 @@ extension RocksDBStorage {
     count(synced, ns: ns)
     for key in synced.keys { onSynced(key, in: synced.number) }
     for (place, change) in synced.leaves { syncedLeaves.combine(place, change) }
+    hintsSynced = max(hintsSynced, synced.hintSequence)
     results.append(contentsOf: synced.answers)
     recycle(batch, bytes: synced.bytes)
   }

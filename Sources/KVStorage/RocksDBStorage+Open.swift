@@ -6,6 +6,7 @@ import KVModel
 struct OpenedContents {
   var lease: Lease?
   var leaves: LeafTable
+  var hints: HintIndex
 }
 
 extension RocksDBStorage {
@@ -31,7 +32,9 @@ extension RocksDBStorage {
     let database = try openDatabase(directory, options)
     let expected = StoredIdentity(identity: identity, geometry: geometry, generation: generation)
     try claim(database, expected)
-    let contents = OpenedContents(lease: try lease(of: database), leaves: try leaves(of: database, geometry))
+    let contents = OpenedContents(
+      lease: try lease(of: database), leaves: try leaves(of: database, geometry),
+      hints: try hints(of: database, geometry, keysMax: options.hintKeysMax))
     return RocksDBStorage(
       database: database, contents: contents, geometry: geometry, options: options, onResults: onResults)
   }

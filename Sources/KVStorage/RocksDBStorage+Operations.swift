@@ -7,7 +7,7 @@ extension RocksDBStorage {
   func perform(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) -> Load? {
     switch operation {
     case .read(let key): return read(key, id: id, results: &results)
-    case .merge(let key, let change): return merge(key, change, id: id, results: &results)
+    case .merge(let key, let change, let targets): return merge(key, change, targets, id: id, results: &results)
     case .extendLease(let lease):
       extend(lease, id: id)
       return nil
@@ -19,6 +19,24 @@ extension RocksDBStorage {
     case .listLeaf(let place, after: let after, limit: let limit):
       pool.submit(.leaf(place, geometry, after: after, limit: limit, id))
       return nil
+    case .hint(let key, let targets):
+      note(targets, key, id: id)
+      return nil
+    case .listHints(let target, let token, after: let after, limit: let limit):
+      pool.submit(.hints(HintQuery(target, token, after, limit, hintsSynced), geometry, id))
+      return nil
+    case .forgetHints(let target, let keys, let sequence):
+      forget(target, keys, upTo: sequence, id: id)
+      return nil
+    case .forgetMarks(let target, let partition, let sequence):
+      forgetMarks(target, partition, upTo: sequence, id: id)
+      return nil
+    case .countHints:
+      results.append(StorageCompletion(id: id, result: .census(hints.census(synced: hintsSynced))))
+      return nil
+    case .keyDigests(let keys):
+      pool.submit(.digests(keys, geometry, id))
+      return nil
     }
   }
 
@@ -29,17 +47,20 @@ extension RocksDBStorage {
     pool.submit(load)
   }
 
-  private func onLeafLoaded(_ load: Load, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
-    guard case .leaf(_, _, _, _, let id) = load else { return }
+  /// What belongs to no one key.
+  private func onLoaded(_ id: StorageID, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
     switch outcome {
     case .leaf(let page): results.append(StorageCompletion(id: id, result: .listed(page)))
+    case .hints(let page): results.append(StorageCompletion(id: id, result: .hints(page)))
+    case .digests(let digests): results.append(StorageCompletion(id: id, result: .digests(digests)))
     case .record, .request, .damaged, .failed: answerUnreadable(id, &results)
     }
   }
 
   func onLoaded(_ load: Load, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
     countRead(fromMemory: false)
-    guard let key = load.key else { return onLeafLoaded(load, outcome, results: &results) }
+    if let id = load.operation { return onLoaded(id, outcome, results: &results) }
+    guard let key = load.key else { return }
     guard let lane = lanes.removeValue(forKey: key), let (operation, id) = lane.first else { return }
     keep(outcome, of: key)
     finish(operation, id: id, with: outcome, results: &results)
@@ -68,9 +89,9 @@ extension RocksDBStorage {
       } else {
         answerUnreadable(id, &results)
       }
-    case (.merge(let key, let change), .record(let bytes)):
+    case (.merge(let key, let change, let targets), .record(let bytes)):
       if let record = try? EncodedRecord(unverified: bytes).decoded() {
-        apply(change, to: key, record, id: id, results: &results)
+        apply(change, to: key, record, targets, id: id, results: &results)
       } else {
         answerUnreadable(id, &results)
       }
@@ -79,7 +100,8 @@ extension RocksDBStorage {
     // A disk that refuses to give a record back has lost that copy; the other owners have theirs.
     case (_, .damaged), (_, .failed): answerUnreadable(id, &results)
     case (.digests, _), (.listLeaf, _), (_, .leaf), (.extendLease, _), (.read, .request), (.merge, .request),
-      (.findRequest, .record):
+      (.findRequest, .record), (.hint, _), (.listHints, _), (.forgetHints, _), (.forgetMarks, _), (.countHints, _),
+      (.keyDigests, _), (_, .hints), (_, .digests):
       fatalError("invariant broken: \(operation) waited for \(outcome)")
     }
   }
@@ -112,20 +134,20 @@ extension RocksDBStorage {
   }
 
   private func merge(
-    _ key: Key, _ change: Change, id: StorageID, results: inout [StorageCompletion]
+    _ key: Key, _ change: Change, _ targets: [NodeID], id: StorageID, results: inout [StorageCompletion]
   ) -> Load? {
     if let unsynced = overlay[key] {
-      apply(change, to: key, unsynced.record, id: id, results: &results)
+      apply(change, to: key, unsynced.record, targets, id: id, results: &results)
       return nil
     }
     if let record = try? cache.record(of: key)?.decoded() {
       countCached()
-      apply(change, to: key, record, id: id, results: &results)
+      apply(change, to: key, record, targets, id: id, results: &results)
       return nil
     }
     switch database.get(.data, key.bytes, .memory, { try? EncodedRecord.decode($0) }) {
-    case .found(let record?): apply(change, to: key, record, id: id, results: &results)
-    case .absent: apply(change, to: key, Record(), id: id, results: &results)
+    case .found(let record?): apply(change, to: key, record, targets, id: id, results: &results)
+    case .absent: apply(change, to: key, Record(), targets, id: id, results: &results)
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
     case .found(nil), .failed: answerUnreadable(id, &results)
     }
@@ -134,7 +156,8 @@ extension RocksDBStorage {
   }
 
   private func apply(
-    _ change: Change, to key: Key, _ current: Record, id: StorageID, results: inout [StorageCompletion]
+    _ change: Change, to key: Key, _ current: Record, _ targets: [NodeID], id: StorageID,
+    results: inout [StorageCompletion]
   ) {
     guard metrics.unsyncedBytes < options.unsyncedBytesMax else {
       countOverloaded()
@@ -144,7 +167,9 @@ extension RocksDBStorage {
       return
     }
     switch Merge.step(change, onto: current, id: id, results: &results) {
-    case .changed(let record, let encoded): gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .changed(let record, let encoded):
+      gather(key, from: current, to: record, encoded: encoded, hints: targets, id: id)
+    case .unchanged where !targets.isEmpty: note(targets, key, id: id)
     case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
     case .refused: break
     }

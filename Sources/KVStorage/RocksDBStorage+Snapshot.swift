@@ -31,6 +31,15 @@ extension RocksDBStorage {
         return true
       })
     result.requests.sort()
+    try check(
+      database.scan(.hints) { key, _ in
+        switch try? HintSpace.decode(key) {
+        case .key(let target, let key)?: result.hints.append(.init(target: target, key: key.bytes))
+        case .mark(let target, let place)?: result.marks.append(.init(target: target, place: place))
+        case nil: return false
+        }
+        return true
+      })
     return result
   }
 

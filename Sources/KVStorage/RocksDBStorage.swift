@@ -28,6 +28,8 @@ public final class RocksDBStorage: ShardStorage {
     var answers: [StorageCompletion] = []
     var keys: [Key] = []
     var leaves: [(place: LeafPlace, change: Digest)] = []
+    /// Of the last hint noted in it.
+    var hintSequence: UInt64 = 0
     var bytes = 0
   }
 
@@ -64,6 +66,9 @@ public final class RocksDBStorage: ShardStorage {
   /// Leaves with all joins, and with the synced ones.
   var newestLeaves: LeafTable
   var syncedLeaves: LeafTable
+  /// Newest state, and the sequence of what of it is synced.
+  var hints: HintIndex
+  var hintsSynced: UInt64 = 0
   var scratch: [UInt8] = []
   /// The minute in which request ids were last forgotten.
   var forgottenUntil: UInt64 = 0
@@ -83,6 +88,7 @@ public final class RocksDBStorage: ShardStorage {
     cache = RecordCache(bytesMax: options.recordCacheBytes)
     newestLeaves = contents.leaves
     syncedLeaves = contents.leaves
+    hints = contents.hints
     mailbox = Mailbox(onResults: onResults)
     writer = BatchWriter(database: database, mailbox: mailbox, beforeWrite: options.beforeWrite)
     pool = IOPool(database: database, mailbox: mailbox, threads: options.ioThreads)

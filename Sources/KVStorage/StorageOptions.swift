@@ -45,6 +45,8 @@ public struct StorageOptions: Sendable {
   public var batchBytesMax = 4 << 20
   /// Bytes of joins that wait for their sync. Above it a merge is refused as `overloaded`.
   public var unsyncedBytesMax = 64 << 20
+  /// Hints of keys; beyond it Merkle leaves are marked. Each costs some 30 bytes of memory, and its key on the disk.
+  public var hintKeysMax = 1_000_000
   /// Reads the wall clock, for forgetting request ids.
   public var wallClock: @Sendable () -> WallTime = {
     var now = timespec()

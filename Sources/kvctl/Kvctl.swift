@@ -19,7 +19,7 @@ struct Kvctl: AsyncParsableCommand {
     subcommands: [
       GetVerb.self, PutVerb.self, DeleteVerb.self, ExplainVerb.self, ImportVerb.self, ExportVerb.self,
       StatusVerb.self, HealthVerb.self, DoctorVerb.self, RingVerbs.self, ClusterVerbs.self,
-      ConfigVerbs.self, TopVerb.self, BenchVerb.self,
+      HintsVerbs.self, ConfigVerbs.self, TopVerb.self, BenchVerb.self,
     ])
 }
 

@@ -6,7 +6,7 @@ import KVStorage
 
 /// RocksDBStorage in a process of its own, so that a test can kill it, load the fault shim into it and cut its files:
 ///
-///     StorageDriver DIRECTORY GENERATION [os] [PLANT]
+///     StorageDriver DIRECTORY GENERATION [os] [hints=KEYS] [PLANT]
 ///
 /// It reads calls from standard input and answers each on standard output (`Messages.swift`); at the end of its input
 /// it is gone at once, as after SIGKILL.
@@ -39,6 +39,7 @@ final class Driver {
     var options = StorageOptions()
     options.durability = wishes.contains("os") ? .os : .sync
     options.blockCacheBytes = 8 << 20
+    if let keys = wishes.first(where: { $0.hasPrefix("hints=") })?.dropFirst(6) { options.hintKeysMax = Int(keys) ?? 0 }
     options.wallClock = { WallTime(milliseconds: 0) }
     let wakeups = DispatchSemaphore(value: 0)
     let store = try RocksDBStorage.open(

@@ -9,13 +9,15 @@ extension StorageOperation {
     case .read(let key):
       bytes.append(0)
       key.encode(into: &bytes)
-    case .merge(let key, .join(let record)):
+    case .merge(let key, .join(let record), let hints):
       bytes.append(1)
       key.encode(into: &bytes)
+      bytes.append(nodes: hints)
       bytes.append(blob: EncodedRecord(record).bytes)
-    case .merge(let key, .mint(let mint)):
+    case .merge(let key, .mint(let mint), let hints):
       bytes.append(2)
       key.encode(into: &bytes)
+      bytes.append(nodes: hints)
       mint.encode(into: &bytes)
     case .extendLease(let lease):
       bytes.append(3)
@@ -38,6 +40,30 @@ extension StorageOperation {
       bytes.append(integer: place.leaf)
       bytes.append(optional: after) { $0.encode(into: &$1) }
       bytes.append(integer: UInt32(limit))
+    case .hint(let key, let targets):
+      bytes.append(7)
+      key.encode(into: &bytes)
+      bytes.append(nodes: targets)
+    case .listHints(let target, let token, after: let after, limit: let limit):
+      bytes.append(8)
+      bytes.append(integer: target.value)
+      bytes.append(integer: token.position)
+      bytes.append(optional: after) { $0.encode(into: &$1) }
+      bytes.append(integer: UInt32(limit))
+    case .forgetHints(let target, let keys, let sequence):
+      bytes.append(9)
+      bytes.append(integer: target.value)
+      bytes.append(list: keys) { $0.encode(into: &$1) }
+      bytes.append(integer: sequence)
+    case .forgetMarks(let target, let partition, let sequence):
+      bytes.append(10)
+      bytes.append(integer: target.value)
+      bytes.append(integer: partition.index)
+      bytes.append(integer: sequence)
+    case .countHints: bytes.append(11)
+    case .keyDigests(let keys):
+      bytes.append(12)
+      bytes.append(list: keys) { $0.encode(into: &$1) }
     }
   }
 
@@ -46,10 +72,12 @@ extension StorageOperation {
     case 0: self = .read(try Key(from: &reader))
     case 1:
       let key = try Key(from: &reader)
-      self = .merge(key, .join(try EncodedRecord(unverified: try reader.blob()).decoded()))
+      let hints = try reader.nodes()
+      self = .merge(key, .join(try EncodedRecord(unverified: try reader.blob()).decoded()), hints: hints)
     case 2:
       let key = try Key(from: &reader)
-      self = .merge(key, .mint(try Mint(from: &reader)))
+      let hints = try reader.nodes()
+      self = .merge(key, .mint(try Mint(from: &reader)), hints: hints)
     case 3: self = .extendLease(try Lease(from: &reader))
     case 4:
       let request = try RequestID(from: &reader)
@@ -66,6 +94,22 @@ extension StorageOperation {
       let place = LeafPlace(partition: PartitionID(try reader.u16()), leaf: try reader.u32())
       let after = try reader.optional { (reader) throws(DecodeError) in try Key(from: &reader) }
       self = .listLeaf(place, after: after, limit: Int(try reader.u32()))
+    case 7:
+      let key = try Key(from: &reader)
+      self = .hint(key, try reader.nodes())
+    case 8:
+      let (target, token) = (NodeID(try reader.u64()), Token(try reader.u64()))
+      let after = try reader.optional { (reader) throws(DecodeError) in try Key(from: &reader) }
+      self = .listHints(target, from: token, after: after, limit: Int(try reader.u32()))
+    case 9:
+      let target = NodeID(try reader.u64())
+      let keys = try reader.list { (reader) throws(DecodeError) in try Key(from: &reader) }
+      self = .forgetHints(target, keys, upTo: try reader.u64())
+    case 10:
+      let (target, partition) = (NodeID(try reader.u64()), PartitionID(try reader.u16()))
+      self = .forgetMarks(target, partition, upTo: try reader.u64())
+    case 11: self = .countHints
+    case 12: self = .keyDigests(try reader.list { (reader) throws(DecodeError) in try Key(from: &reader) })
     case let tag: throw .unknownTag(tag)
     }
   }
@@ -223,6 +267,25 @@ extension StorageResult {
         entry.key.encode(into: &bytes)
         entry.digest.encode(into: &bytes)
       }
+    case .hints(let page):
+      bytes.append(10)
+      bytes.append(bool: page.isLast)
+      bytes.append(integer: page.sequence)
+      bytes.append(list: page.entries) {
+        $0.key.encode(into: &$1)
+        $0.digest.encode(into: &$1)
+        $1.append(integer: $0.bytes)
+      }
+    case .census(let census):
+      bytes.append(11)
+      bytes.append(integer: census.sequence)
+      bytes.append(integer: census.overBudget)
+      bytes.append(list: census.targets) {
+        $1.append(integer: $0.node.value)
+        $1.append(integer: UInt64($0.keys))
+        $1.append(integer: UInt64($0.marks))
+        $1.append(list: $0.marked) { $1.append(integer: $0.index) }
+      }
     }
   }
 
@@ -247,6 +310,22 @@ extension StorageResult {
         page.entries.append(LeafPage.Entry(key: key, digest: try Digest(from: &reader)))
       }
       self = .listed(page)
+    case 10:
+      let (isLast, sequence) = (try reader.bool(), try reader.u64())
+      let entries = try reader.list { (reader) throws(DecodeError) in
+        let key = try Key(from: &reader)
+        let digest = try Digest(from: &reader)
+        return HintOffer.Entry(key: key, digest: digest, bytes: try reader.u32())
+      }
+      self = .hints(HintPage(entries: entries, isLast: isLast, sequence: sequence))
+    case 11:
+      let (sequence, overBudget) = (try reader.u64(), try reader.u64())
+      let targets = try reader.list { (reader) throws(DecodeError) in
+        let (node, keys, marks) = (NodeID(try reader.u64()), Int(try reader.u64()), Int(try reader.u64()))
+        let marked = try reader.list { (reader) throws(DecodeError) in PartitionID(try reader.u16()) }
+        return HintCensus.Target(node: node, keys: keys, marks: marks, marked: marked)
+      }
+      self = .census(HintCensus(targets: targets, sequence: sequence, overBudget: overBudget))
     case let tag: throw .unknownTag(tag)
     }
   }
@@ -328,6 +407,14 @@ extension StorageSnapshot {
       $1.append(integer: $0.until.milliseconds)
     }
     bytes.append(optional: lease) { $0.encode(into: &$1) }
+    bytes.append(list: hints) {
+      $1.append(integer: $0.target.value)
+      $1.append(blob: $0.key)
+    }
+    bytes.append(list: marks) {
+      $1.append(integer: $0.target.value)
+      $0.place.encode(into: &$1)
+    }
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
@@ -346,5 +433,21 @@ extension StorageSnapshot {
       return RequestMemory.Entry(id: id, until: WallTime(milliseconds: try reader.u64()))
     }
     lease = try reader.optional { (reader) throws(DecodeError) in try Lease(from: &reader) }
+    hints = try reader.list { (reader) throws(DecodeError) in
+      Hint(target: NodeID(try reader.u64()), key: try reader.blob())
+    }
+    marks = try reader.list { (reader) throws(DecodeError) in
+      Mark(target: NodeID(try reader.u64()), place: try LeafPlace(from: &reader))
+    }
+  }
+}
+
+extension [UInt8] {
+  fileprivate mutating func append(nodes: [NodeID]) { append(list: nodes) { $1.append(integer: $0.value) } }
+}
+
+extension ByteReader {
+  fileprivate mutating func nodes() throws(DecodeError) -> [NodeID] {
+    try list { (reader) throws(DecodeError) in NodeID(try reader.u64()) }
   }
 }

@@ -31,12 +31,18 @@ extension Shard {
   private mutating func startExchange(_ now: Now, _ effects: inout [Effect]) {
     guard mayExchange, exchanges.count < settings.exchangesMax else { return }
     let reachability = reachability
-    let pair = schedule.next { reachability.standing(of: $0, at: now.instant) == .near }
+    let handoff = handoff
+    let pair = schedule.next {
+      reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
+    }
     guard let pair else { return }
     counters.exchanges += 1
     let id = exchanges.insert(
       Exchange(
         partition: pair.partition, peer: pair.peer, deadline: now.instant.advanced(by: Exchange.patience)))
+    if handoff.census.isMarked(pair.partition, for: pair.peer) {
+      effects.append(.store(.countHints, StorageID(raw: id.raw)))
+    }
     advance(id, now, &effects)
   }
 
@@ -85,8 +91,9 @@ extension Shard {
       let mine = zip(exchange.comparing, digests).map { TreeDigest(node: $0, digest: $1) }
       ask(id, now, &effects) { .compare(exchange.partition, mine, question: $0) }
     case .listed(let page): onPage(page, isMine: true, id, now, &effects)
+    case .census(let census): exchanges[id]?.marksUpTo = census.sequence
     case .unreadable: endExchange(id, isComplete: false, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .failed:
       invariant(false, "an exchange answered by \(result)")
     }
   }
@@ -107,6 +114,11 @@ extension Shard {
     if !isComplete { counters.exchangesFailed += 1 }
     counters.keysMended += UInt64(exchange.found)
     schedule.onEnded(exchange.partition, exchange.peer, isComplete: isComplete, at: now.instant)
+    if let sequence = exchange.marksUpTo, isComplete || planted(.markClearedEarly) {
+      let forget = StorageOperation.forgetMarks(exchange.peer, exchange.partition, upTo: sequence)
+      effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
+      handoff.isStale = true
+    }
     if schedule.hasUrgent { startExchange(now, &effects) }
   }
 
@@ -156,7 +168,8 @@ extension Shard {
       noteDamage(mend.key, &effects)
       endMend(id, hasFailed: true, now, &effects)
     case .refused: endMend(id, hasFailed: true, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .failed: invariant(false, "a mend answered by \(result)")
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .failed:
+      invariant(false, "a mend answered by \(result)")
     }
   }
 
@@ -258,7 +271,7 @@ extension Shard {
       send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
     case .unreadable:
       send(.tree(.declined(question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .failed:
       invariant(false, "a question about a tree answered by \(result)")
     }
   }

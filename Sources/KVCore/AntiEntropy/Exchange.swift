@@ -31,6 +31,8 @@ struct Exchange: Sendable {
   var question: UInt32 = 0
   /// Keys that differed so far.
   var found = 0
+  /// Marks of the partition for the peer up to here are answered for when it ends complete; nil when there are none.
+  var marksUpTo: UInt64?
   /// A key that could not be mended: the exchange goes on, and does not count as complete.
   var hasFailed = false
 

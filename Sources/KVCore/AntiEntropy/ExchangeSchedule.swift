@@ -41,6 +41,15 @@ struct ExchangeSchedule: Sendable {
     }
   }
 
+  /// Hints of this pair became marks of leaves.
+  mutating func onMarked(_ partition: PartitionID, _ peer: NodeID) {
+    guard let index = pairs.firstIndex(where: { $0.partition == partition && $0.peer == peer }), !pairs[index].isUrgent,
+      !pairs[index].isRunning
+    else { return }
+    pairs[index].isUrgent = true
+    urgent += 1
+  }
+
   /// The next pair whose peer can be asked; an urgent one while there are any.
   mutating func next(where canAsk: (NodeID) -> Bool) -> (partition: PartitionID, peer: NodeID)? {
     for wantsUrgent in [true, false] where !wantsUrgent || urgent > 0 {

@@ -45,6 +45,9 @@ public struct OwnerSet: Equatable, Sendable {
   /// N: owners in the current layout.
   public var copies: Int { groups.first?.count ?? 0 }
 
+  /// Those of `nodes` whose places are in a mask.
+  func nodes(of mask: OwnerMask) -> [NodeID] { nodes.indices.filter { mask.contains($0) }.map { nodes[$0] } }
+
   /// The place of a node in `nodes`; nil when it is no owner.
   public func place(of node: NodeID) -> Int? { nodes.firstIndex(of: node) }
 

@@ -80,8 +80,8 @@ extension Shard {
     case .read: onReadReply(reply, peer, id, now, &effects)
     case .explain: onExplainReply(reply, peer, id, now, &effects)
     case .mend: onMendReply(reply, peer, id, now, &effects)
-    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .treeQuery, .housekeeping,
-      nil:
+    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .treeQuery, .delivery,
+      .transfer, .offerQuery, .housekeeping, nil:
       break
     }
   }

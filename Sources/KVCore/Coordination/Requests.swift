@@ -175,8 +175,8 @@ extension Shard {
     switch id.kind {
     case .read: request = reads.remove(id)?.request
     case .explain: request = explains.remove(id)?.request
-    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery,
-      .housekeeping, nil:
+    case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, .delivery,
+      .transfer, .offerQuery, .housekeeping, nil:
       request = nil
     }
     if let request { respond(.failed(Failure(.cancelled)), request, now, &effects) }

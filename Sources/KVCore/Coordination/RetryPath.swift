@@ -167,7 +167,9 @@ extension Shard {
     _ request: RequestID, _ key: Key, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
   ) {
     if dropsExpired(envelope, now) { return }
-    let isUnderWay = writes.ids.contains { writes[$0]?.write.requestID == request }
+    let isUnderWay = writes.ids.contains { id in
+      writes[id].map { $0.write.requestID == request && $0.mayStillMint } ?? false
+    }
     guard !isUnderWay, view.standing == .confirmed, fences.count < settings.replicaOperationsMax else {
       return send(.requestCheckReply(.cannotTell), to: peer, envelope, now, &effects)
     }
@@ -192,7 +194,8 @@ extension Shard {
     case .unreadable:
       noteDamage(check.key, &effects)
       reply = .cannotTell
-    case .record, .leased, .digests, .listed, .failed: return invariant(false, "a request check answered by \(result)")
+    case .record, .leased, .digests, .listed, .hints, .census, .failed:
+      return invariant(false, "a request check answered by \(result)")
     }
     requestChecks.remove(id)
     send(.requestCheckReply(reply), to: check.asker, check.envelope, now, &effects)

@@ -43,6 +43,18 @@ public struct Shard: Sendable {
   var exchanges = Slots<Exchange>(.exchange)
   var mends = Slots<Mend>(.mend)
   var treeQueries = Slots<TreeQuery>(.treeQuery)
+  var deliveries = Slots<Delivery>(.delivery)
+  var transfers = Slots<Transfer>(.transfer)
+  var offerQueries = Slots<OfferQuery>(.offerQuery)
+  var handoff = Handoff()
+  /// Offers of hints that were made.
+  var handoffQuestions: UInt32 = 0
+  /// What was granted to holders of hints is through by then.
+  var handoffFreeAt = Instant(nanoseconds: 0)
+  /// Of a planted bug: what hints carry.
+  var plantedPayloads: [Key: EncodedRecord] = [:]
+  /// Of `writes`, those that were answered and wait to hear who has them.
+  var laggingWrites = 0
   var schedule = ExchangeSchedule()
   /// Questions about trees that were asked.
   var treeQuestions: UInt32 = 0
@@ -79,7 +91,8 @@ public struct Shard: Sendable {
   /// Operations under way, by kind.
   public var inFlightByKind: [(kind: String, count: Int)] {
     [
-      ("read", reads.count), ("write", writes.count), ("forward", forwards.count), ("explain", explains.count),
+      ("read", reads.count), ("write", writes.count - laggingWrites), ("forward", forwards.count),
+      ("explain", explains.count),
       ("retry", retries.count), ("replica_read", replicaReads.count), ("replica_write", replicaWrites.count),
       ("request_check", requestChecks.count),
     ]
@@ -87,6 +100,12 @@ public struct Shard: Sendable {
 
   /// Exchanges with other owners and what belongs to them: it goes on all the time.
   public var backgroundInFlight: Int { exchanges.count + mends.count + treeQueries.count }
+
+  /// Answered writes that wait to hear from their last owners.
+  public var lagging: Int { laggingWrites }
+
+  /// Answered writes of which it is not known yet who has them, and the handing over of hints.
+  public var handoffInFlight: Int { laggingWrites + deliveries.count + transfers.count + offerQueries.count }
 
   /// How long ago the partition that waits longest was compared with another owner; nil when one never was.
   public func repairAge(at now: Now) -> Span64? { schedule.oldestAge(at: now.instant) }
@@ -136,6 +155,9 @@ public struct Shard: Sendable {
     exchanges.start(shard: shard, generation: generation)
     mends.start(shard: shard, generation: generation)
     treeQueries.start(shard: shard, generation: generation)
+    deliveries.start(shard: shard, generation: generation)
+    transfers.start(shard: shard, generation: generation)
+    offerQueries.start(shard: shard, generation: generation)
   }
 
   private mutating func onView(_ view: ClusterView) {
@@ -177,6 +199,7 @@ public struct Shard: Sendable {
     case .requestCheckReply(let reply): onRequestCheckReply(reply, peer, id, now, &effects)
     case .forwardedReply(let response): onForwardedReply(response, peer, id, now, &effects)
     case .tree(let message): onTree(message, peer, envelope, now, &effects)
+    case .handoff(let message): onHandoff(message, peer, envelope, now, &effects)
     case .ping: send(.pong(clockMs: now.instant.milliseconds), to: peer, envelope, now, &effects)
     case .pong: break
     }
@@ -218,6 +241,7 @@ public struct Shard: Sendable {
 
   private mutating func onFound(_ peer: NodeID, _ now: Now, _ effects: inout [Effect]) {
     schedule.onLinkUp(peer)
+    if settings.keepsHints { handoff.onPassing(with: peer, at: now.instant) }
     for id in writes.ids { onOwnerFound(peer, ofWrite: id, now, &effects) }
   }
 
@@ -228,6 +252,7 @@ public struct Shard: Sendable {
     for id in explains.ids { onOwnerLost(peer, ofExplain: id, now, &effects) }
     for id in forwards.ids { onOwnerLost(peer, ofForward: id, now, &effects) }
     for id in exchanges.ids { onOwnerLost(peer, ofExchange: id, now, &effects) }
+    for id in deliveries.ids { onTargetLost(peer, ofDelivery: id, now) }
   }
 
   // MARK: Storage
@@ -242,8 +267,22 @@ public struct Shard: Sendable {
     case .exchange: onExchangeStored(result, id, now, &effects)
     case .mend: onMendStored(result, id, now, &effects)
     case .treeQuery: onTreeStored(result, id, now, &effects)
-    case .housekeeping: onLeased(now, &effects)
+    case .delivery: onDeliveryStored(result, id, now, &effects)
+    case .transfer: onTransferStored(result, id, now, &effects)
+    case .offerQuery: onOfferStored(result, id, now, &effects)
+    case .housekeeping: onHousekeepingStored(result, now, &effects)
     case .read, .forward, .explain, .retry, nil: invariant(false, "a storage result for operation \(id.raw)")
+    }
+  }
+
+  private mutating func onHousekeepingStored(_ result: StorageResult, _ now: Now, _ effects: inout [Effect]) {
+    switch result {
+    case .leased: onLeased(now, &effects)
+    case .census(let census): onCensus(census, now, &effects)
+    // Hints and marks: nobody waits for them.
+    case .synced: break
+    case .record, .unreadable, .merged, .refused, .request, .digests, .listed, .hints, .failed:
+      invariant(false, "housekeeping answered by \(result)")
     }
   }
 
@@ -264,7 +303,8 @@ public struct Shard: Sendable {
     case .explain: onExplainTimer(id, now, &effects)
     case .retry: onRetryTimer(id, now, &effects)
     case .housekeeping: if id == Shard.exchangeTimerID { onExchangeTimer(now, &effects) } else { onTick(now, &effects) }
-    case .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, nil:
+    case .delivery: onDeliveryTimer(id, now, &effects)
+    case .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, .transfer, .offerQuery, nil:
       invariant(false, "a timer for operation \(id.raw)")
     }
   }
@@ -276,6 +316,7 @@ public struct Shard: Sendable {
       send(ping, to: peer, Envelope(operation: pingID.raw, deadline: deadline), now, &effects)
     }
     reachability.onTick()
+    onHandoffTick(now, &effects)
     forwardsSeen = forwardsSeen.filter { $0.value > now.instant }
     fences = fences.filter { $0.value.until > now.instant }
     if let p95 = readLatency.quantile(perMille: 950) {
@@ -299,6 +340,7 @@ extension PeerMessage {
   public func shard(of shards: Int, operation: UInt64, in view: ClusterView) -> Int? {
     if let key, let partition = view.partition(of: key) { return partition.shard(of: shards) }
     if case .tree(let message) = self, let partition = message.partition { return partition.shard(of: shards) }
+    if case .handoff(let message) = self, let partition = message.partition { return partition.shard(of: shards) }
     return isAnswer ? OperationID(raw: operation).shard : nil
   }
 
@@ -307,6 +349,7 @@ extension PeerMessage {
     switch self {
     case .replicaReadReply, .replicaWriteReply, .requestCheckReply, .forwardedReply, .pong: true
     case .tree(let message): message.isAnswer
+    case .handoff(let message): message.isAnswer
     case .replicaRead, .replicaWrite, .requestCheck, .forwarded, .ping: false
     }
   }

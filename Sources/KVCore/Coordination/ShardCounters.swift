@@ -49,6 +49,13 @@ public struct ShardCounters: Equatable, Sendable {
   public var exchangesFailed: UInt64 = 0
   public var keysMended: UInt64 = 0
 
+  /// Hints that were asked of the storage, those that their targets turned out to have, and those that they refused.
+  public var hintsWritten: UInt64 = 0
+  public var hintsDelivered: UInt64 = 0
+  public var hintsRefused: UInt64 = 0
+  /// Offers of hints that were for no one here.
+  public var offersRefused: UInt64 = 0
+
   public init() {}
 
   mutating func onEnd(_ kind: Kind, _ ending: Ending, after span: Span64) {

@@ -22,6 +22,9 @@ public struct OperationID: Hashable, Sendable {
     case exchange = 8
     case mend = 9
     case treeQuery = 10
+    case delivery = 11
+    case transfer = 12
+    case offerQuery = 13
     /// Not an operation: the shard's own clockwork and lease.
     case housekeeping = 15
   }

@@ -19,7 +19,7 @@ struct WriteOperation: Sendable {
     case replicating
   }
 
-  let write: WriteRequest
+  private(set) var write: WriteRequest
   let needed: Int
   let owners: OwnerSet
   let request: Request
@@ -37,6 +37,28 @@ struct WriteOperation: Sendable {
   var failed = OwnerMask()
   /// What owners hold that the first round did not cover.
   var beside: Beside?
+  /// Owners that were known to be away, and have a hint in the record's own batch.
+  var hinted = OwnerMask()
+  /// The client has its answer: what is left is to learn who has the write.
+  private(set) var isAnswered = false
+
+  init(
+    write: WriteRequest, needed: Int, owners: OwnerSet, request: Request, expiry: WallTime?
+  ) {
+    self.write = write
+    self.needed = needed
+    self.owners = owners
+    self.request = request
+    self.expiry = expiry
+  }
+
+  /// Lets the bytes go that only an answer needs.
+  mutating func letGo() {
+    isAnswered = true
+    write.payload = .delete
+    merged = nil
+    beside = nil
+  }
 
   var decision: OwnerSet.Decision {
     let needed = planted(.writeQuorumNotAwaited) ? 1 : needed

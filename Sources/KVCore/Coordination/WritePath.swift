@@ -29,6 +29,8 @@ extension Shard {
       let failure = quorumFailure("can be reached", needed: operation.needed, got: got)
       return respond(failure, operation.request, now, &effects)
     }
+    var operation = operation
+    if settings.keepsHints { operation.hinted = away }
     let id = writes.insert(operation)
     track(operation.request, id)
     schedule(id, at: operation.request.deadline, &effects)
@@ -55,7 +57,9 @@ extension Shard {
       mint.content = .value(value)
       mint.checksum = checksum
     }
-    effects.append(.store(.merge(write.key, .mint(mint)), StorageID(raw: id.raw)))
+    let targets = hints(for: operation)
+    countHints(targets)
+    effects.append(.store(.merge(write.key, .mint(mint), hints: targets), StorageID(raw: id.raw)))
   }
 
   mutating func onMinted(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
@@ -67,7 +71,8 @@ extension Shard {
     case .unreadable:
       if let key = writes[id]?.write.key { noteDamage(key, &effects) }
       onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .failed: invariant(false, "a mint answered by \(result)")
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .failed:
+      invariant(false, "a mint answered by \(result)")
     }
   }
 
@@ -76,6 +81,11 @@ extension Shard {
     _ failure: Failure, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let operation = writes.remove(id) else { return }
+    if operation.round == 2 { hintAll(operation, &effects) }
+    if operation.isAnswered {
+      laggingWrites -= 1
+      return
+    }
     // With a damaged copy this node cannot coordinate the key; another owner can.
     if failure.code == .unreadable, operation.round == 1, case .client = operation.request.origin {
       return forward(.write(operation.write), operation.owners, operation.request, now, &effects)
@@ -91,6 +101,15 @@ extension Shard {
     guard let operation = writes[id] else { return }
     guard let minted = merged.minted else { return invariant(false, "a mint without a version") }
     clock.observe(minted.stamp)
+    if planted(.hintCarriesOldValue), operation.hinted.bits != 0, plantedPayloads[operation.write.key] == nil {
+      plantedPayloads[operation.write.key] = merged.record
+    }
+    if operation.isAnswered {
+      // Too late to be acknowledged, and merged all the same.
+      writes.remove(id)
+      laggingWrites -= 1
+      return hintAll(operation, &effects)
+    }
     writes[id]?.phase = .replicating
     writes[id]?.minted = minted
     writes[id]?.merged = merged
@@ -116,7 +135,7 @@ extension Shard {
 
   /// An owner came back while the write is under way: it gets the record after all.
   mutating func onOwnerFound(_ peer: NodeID, ofWrite id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes[id], operation.phase == .replicating,
+    guard let operation = writes[id], operation.phase == .replicating, !operation.isAnswered,
       let place = operation.owners.place(of: peer), operation.failed.contains(place)
     else { return }
     writes[id]?.failed.remove(place)
@@ -134,8 +153,9 @@ extension Shard {
     case (.write, .contested): onContested(peer, id, now, &effects)
     case (.write, .refused): onOwnerFailed(peer, ofWrite: id, now, &effects)
     case (.mend, _): onMendWritten(reply, peer, id, now, &effects)
+    case (.transfer, _): onTransferWritten(reply, peer, id, now, &effects)
     case (.forward, _), (.explain, _), (.retry, _), (.replicaRead, _), (.replicaWrite, _), (.requestCheck, _),
-      (.exchange, _), (.treeQuery, _), (.housekeeping, _), (nil, _):
+      (.exchange, _), (.treeQuery, _), (.delivery, _), (.offerQuery, _), (.housekeeping, _), (nil, _):
       break
     }
   }
@@ -144,7 +164,7 @@ extension Shard {
   /// with a context has nothing more to supersede; nor has a second round.
   private mutating func onContested(_ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
-    if operation.write.context == nil, operation.round == 1 {
+    if operation.write.context == nil, operation.round == 1, !operation.isAnswered {
       onOwnerFailed(peer, ofWrite: id, now, &effects)
     } else {
       acknowledge(peer, beside: nil, id, now, &effects)
@@ -168,6 +188,7 @@ extension Shard {
 
   private mutating func settleWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id] else { return }
+    if operation.isAnswered { return settleLag(id, &effects) }
     switch operation.decision {
     case .waiting: return
     case .impossible: failWrite(id, now, &effects)
@@ -182,6 +203,7 @@ extension Shard {
     counters.secondRounds += 1
     operation.round = 2
     operation.phase = .leasing
+    if settings.keepsHints { operation.hinted = operation.hinted.union(operation.failed) }
     operation.acknowledged = OwnerMask()
     operation.failed = OwnerMask()
     let next = writes.insert(operation)
@@ -207,15 +229,23 @@ extension Shard {
   }
 
   mutating func onWriteTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard writes.isLive(id), !planted(.deadlineIgnored) else { return }
-    failWrite(id, now, &effects)
+    guard let operation = writes[id], !planted(.deadlineIgnored) else { return }
+    if operation.isAnswered { return settleLag(id, isOver: true, &effects) }
+    failWrite(id, isOver: true, now, &effects)
   }
 
   // MARK: Ends
 
   /// Once the dot may be minted, the write may be there, or appear later.
-  private mutating func failWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes.remove(id) else { return }
+  private mutating func failWrite(
+    _ id: OperationID, isOver: Bool = false, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let operation = writes[id] else { return }
+    if operation.round == 1, operation.phase == .leasing {
+      writes.remove(id)
+    } else {
+      lag(id, isOver: isOver, &effects)
+    }
     let nothingHappened = operation.round == 1 && operation.phase == .leasing || planted(.rejectedAfterMint)
     let failure = quorumFailure(
       "synced it", needed: operation.needed, got: operation.acknowledged.count,
@@ -224,14 +254,16 @@ extension Shard {
   }
 
   private mutating func finishWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes.remove(id), let minted = operation.minted, let merged = operation.merged else {
+    guard let operation = writes[id], let minted = operation.minted, let merged = operation.merged else {
       return invariant(false, "a write ends before it was minted")
     }
+    lag(id, &effects)
     let token = merged.covered.map {
       ContextToken(cluster: cluster, key: operation.write.key, vector: $0, stamp: minted.stamp, secret: view.secret)
     }
     let receipt = Receipt(
-      context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count), hints: 0)
+      context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count),
+      hints: UInt8(operation.hinted.count))
     respond(.written(receipt), operation.request, now, &effects)
   }
 }

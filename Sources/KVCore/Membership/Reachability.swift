@@ -45,6 +45,7 @@ public struct Reachability: Equatable, Sendable {
   /// Forgets who is no peer any more, and knows new ones as away until their link is up.
   mutating func adopt(_ nodes: [NodeID]) {
     peers = nodes.sorted().map { node in place(of: node).map { peers[$0] } ?? Peer(node: node) }
+    lookForAll()
   }
 
   /// Of a node that is no peer: away.
@@ -53,6 +54,11 @@ public struct Reachability: Equatable, Sendable {
     guard let silentSince = peers[place].silentSince else { return .near }
     return now.since(silentSince) >= Reachability.slowAfter ? .slow : .near
   }
+
+  /// Whether nobody is away.
+  private(set) var areAllLinked = false
+
+  private mutating func lookForAll() { areAllLinked = peers.allSatisfy(\.isReachable) }
 
   /// There is a link, and it is not known to be dead.
   func isLinked(_ node: NodeID) -> Bool { place(of: node).map { peers[$0].isReachable } ?? false }
@@ -78,8 +84,10 @@ public struct Reachability: Equatable, Sendable {
     guard isAnswer else { return false }
     peers[place].outstanding = max(0, peers[place].outstanding - 1)
     peers[place].silentSince = nil
-    defer { peers[place].isDead = false }
-    return peers[place].isDead
+    guard peers[place].isDead else { return false }
+    peers[place].isDead = false
+    lookForAll()
+    return true
   }
 
   /// Who is dead, as gossip has it. Answers the linked peers for which that changes something.
@@ -94,6 +102,7 @@ public struct Reachability: Equatable, Sendable {
       }
       peers[place].isDead = isDead
     }
+    lookForAll()
     return (lost, found)
   }
 
@@ -103,6 +112,7 @@ public struct Reachability: Equatable, Sendable {
     let isDead = peers[place].isDead && !isUp
     peers[place] = Peer(
       node: node, isLinked: isUp, isDead: isDead, wasSaidDead: peers[place].wasSaidDead, lastHeard: now)
+    lookForAll()
   }
 
   /// Questions that nobody will answer any more must not weigh for ever.

@@ -16,6 +16,8 @@ public final class MemoryStorage: ShardStorage {
     /// By minute, as `RequestMemory` keeps them.
     var requests: [UInt64: [RequestID: WallTime]] = [:]
     var lease: Lease?
+    var hints: Set<StorageSnapshot.Hint> = []
+    var marks: Set<StorageSnapshot.Mark> = []
   }
 
   private enum Stored {
@@ -42,10 +44,20 @@ public final class MemoryStorage: ShardStorage {
     var delta: RecordDelta
   }
 
+  private enum HintChange {
+    case put(StorageSnapshot.Hint)
+    case drop(StorageSnapshot.Hint)
+    case mark(StorageSnapshot.Mark)
+    case unmark(StorageSnapshot.Mark)
+  }
+
   private struct Batch {
     var number: UInt64
     var writes: [Write] = []
     var lease: Lease?
+    var hints: [HintChange] = []
+    /// Of the last hint noted in it.
+    var hintSequence: UInt64 = 0
     var answers: [StorageCompletion] = []
 
     var isEmpty: Bool { answers.isEmpty }
@@ -66,14 +78,21 @@ public final class MemoryStorage: ShardStorage {
   private var handed: [Batch] = []
   private var done: [StorageCompletion] = []
   private var isDead = false
+  private var hints: HintIndex
+  /// Of the last hint that is synced.
+  private var hintsSynced: UInt64 = 0
 
-  public init(geometry: ShardGeometry) { self.geometry = geometry }
+  /// `hintKeysMax`: hints of keys; beyond it leaves are marked.
+  public init(geometry: ShardGeometry, hintKeysMax: Int = 1_000_000) {
+    self.geometry = geometry
+    hints = HintIndex(keysMax: hintKeysMax)
+  }
 
   public func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) {
     if isDead { return }
     switch operation {
     case .read(let key): results.append(StorageCompletion(id: id, result: read(key)))
-    case .merge(let key, let change): merge(key, change, id: id, results: &results)
+    case .merge(let key, let change, let targets): merge(key, change, targets, id: id, results: &results)
     case .extendLease(let lease):
       gathered.lease = lease
       gathered.answers.append(StorageCompletion(id: id, result: .leased))
@@ -83,7 +102,52 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: .digests(nodes.map { digest(of: $0, partition) })))
     case .listLeaf(let place, after: let after, limit: let limit):
       results.append(StorageCompletion(id: id, result: .listed(list(place, after: after, limit: limit))))
+    case .hint(let key, let targets):
+      note(targets, key)
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
+    case .listHints(let target, let token, after: let after, limit: let limit):
+      results.append(StorageCompletion(id: id, result: .hints(listHints(target, token, after, limit))))
+    case .forgetHints(let target, let keys, let sequence):
+      for key in hints.forget(target, keys, upTo: sequence) {
+        gathered.hints.append(.drop(.init(target: target, key: key.bytes)))
+      }
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
+    case .forgetMarks(let target, let partition, let sequence):
+      for place in hints.forgetMarks(target, partition, upTo: sequence) {
+        gathered.hints.append(.unmark(.init(target: target, place: place)))
+      }
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
+    case .countHints: results.append(StorageCompletion(id: id, result: .census(hints.census(synced: hintsSynced))))
+    case .keyDigests(let keys):
+      results.append(StorageCompletion(id: id, result: .digests(keys.map { digest(of: $0) })))
     }
+  }
+
+  private func digest(of key: Key) -> Digest {
+    guard case .intact(let record, _)? = durable.records[key] else { return .zero }
+    return record.digest(of: key, seed: geometry.digestSeed)
+  }
+
+  private func note(_ targets: [NodeID], _ key: Key) {
+    for target in targets {
+      switch hints.note(target, key, LeafPlace(of: key, geometry)) {
+      case .key: gathered.hints.append(.put(.init(target: target, key: key.bytes)))
+      case .mark(let place): gathered.hints.append(.mark(.init(target: target, place: place)))
+      case .nothing: break
+      }
+    }
+    gathered.hintSequence = hints.sequence
+  }
+
+  private func listHints(_ target: NodeID, _ token: Token, _ after: Key?, _ limit: Int) -> HintPage {
+    let keys = durable.hints.filter { $0.target == target }
+      .compactMap { hint in hint.key.withUnsafeBytes(Key.init(stored:)) }
+      .filter { key in key.token >= token && after.map { $0 < key } ?? true }.sorted()
+    let entries = keys.prefix(limit).map { key in
+      HintOffer.Entry(
+        key: key, digest: digest(of: key), bytes: UInt32(durable.records[key]?.encoded.bytes.count ?? 0))
+    }
+    return HintPage(entries: Array(entries), isLast: keys.count <= limit, sequence: hintsSynced)
   }
 
   private func digest(of node: TreeNode, _ partition: PartitionID) -> Digest {
@@ -136,10 +200,15 @@ public final class MemoryStorage: ShardStorage {
   /// The store as a power cut leaves it: what was synced, and nothing of the process. Of what was not synced the log
   /// may hold a beginning, whole batches from the oldest on: `keeping` so many.
   public func crash(keeping count: Int = 0) -> MemoryStorage {
-    let survivor = MemoryStorage(geometry: geometry)
+    let survivor = MemoryStorage(geometry: geometry, hintKeysMax: hints.keysMax)
     survivor.durable = durable
     var unheard: [StorageCompletion] = []
     for batch in handed.prefix(count) { survivor.apply(batch, results: &unheard) }
+    survivor.hintsSynced = 0
+    for hint in survivor.durable.hints {
+      if let key = hint.key.withUnsafeBytes(Key.init(stored:)) { survivor.hints.load(hint.target, key) }
+    }
+    for mark in survivor.durable.marks { survivor.hints.load(mark.target, mark.place) }
     return survivor
   }
 
@@ -167,6 +236,8 @@ public final class MemoryStorage: ShardStorage {
     result.expiries = durable.expiries.sorted()
     result.requests = durable.requests.values.joined().map { RequestMemory.Entry(id: $0.key, until: $0.value) }.sorted()
     result.lease = durable.lease
+    result.hints = durable.hints.sorted()
+    result.marks = durable.marks.sorted()
     return result
   }
 
@@ -193,13 +264,20 @@ public final class MemoryStorage: ShardStorage {
     }
   }
 
-  private func merge(_ key: Key, _ change: Change, id: StorageID, results: inout [StorageCompletion]) {
+  private func merge(
+    _ key: Key, _ change: Change, _ targets: [NodeID], id: StorageID, results: inout [StorageCompletion]
+  ) {
     guard let current = current(key) else {
       results.append(StorageCompletion(id: id, result: .unreadable))
       return
     }
     switch Merge.step(change, onto: current, id: id, results: &results) {
-    case .changed(let record, let encoded): gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .changed(let record, let encoded):
+      note(targets, key)
+      gather(key, from: current, to: record, encoded: encoded, id: id)
+    case .unchanged where !targets.isEmpty:
+      note(targets, key)
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
     case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
     case .refused: break
     }
@@ -258,6 +336,17 @@ public final class MemoryStorage: ShardStorage {
       if unsynced[write.key]?.batch == batch.number { unsynced[write.key] = nil }
     }
     if let lease = batch.lease { durable.lease = lease }
+    for change in batch.hints { apply(change) }
+    hintsSynced = max(hintsSynced, batch.hintSequence)
     results.append(contentsOf: batch.answers)
+  }
+
+  private func apply(_ change: HintChange) {
+    switch change {
+    case .put(let hint): durable.hints.insert(hint)
+    case .drop(let hint): durable.hints.remove(hint)
+    case .mark(let mark): durable.marks.insert(mark)
+    case .unmark(let mark): durable.marks.remove(mark)
+    }
   }
 }

@@ -57,7 +57,7 @@ extension Shard {
     case .unreadable:
       noteDamage(read.key, &effects)
       reply = .unreadable
-    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .failed:
+    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .failed:
       return invariant(false, "a read answered by \(result)")
     }
     send(.replicaReadReply(reply), to: read.asker, read.envelope, now, &effects)
@@ -94,7 +94,8 @@ extension Shard {
     if claimsUnminted(record.context) {
       return haltGoneBack(peer, &effects)
     }
-    guard owners(of: write.key)?.place(of: identity.node) != nil else {
+    let owners = owners(of: write.key) ?? OwnerSet()
+    guard owners.place(of: identity.node) != nil else {
       return refuse(
         Failure(.notMember, detail: "node \(identity.node) owns no copy of this key"), peer, envelope, now, &effects)
     }
@@ -108,7 +109,9 @@ extension Shard {
       return refuse(failure, peer, envelope, now, &effects)
     }
     let id = replicaWrites.insert(PendingReplicaWrite(key: write.key, asker: peer, envelope: envelope))
-    effects.append(.store(.merge(write.key, .join(record)), StorageID(raw: id.raw)))
+    let targets = hints(for: write, from: peer, owners)
+    countHints(targets)
+    effects.append(.store(.merge(write.key, .join(record), hints: targets), StorageID(raw: id.raw)))
   }
 
   /// A freshly minted version advances the clock, or is refused when it lies too far ahead. Repair does neither.
@@ -148,7 +151,8 @@ extension Shard {
     case .refused(let failure):
       guard let write = replicaWrites.remove(id) else { return }
       refuse(failure, write.asker, write.envelope, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .failed: invariant(false, "a join answered by \(result)")
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .failed:
+      invariant(false, "a join answered by \(result)")
     }
   }
 

@@ -37,6 +37,35 @@ public struct StorageSnapshot: Equatable, Sendable {
     }
   }
 
+  public struct Hint: Hashable, Comparable, Sendable {
+    public var target: NodeID
+    public var key: [UInt8]
+
+    public init(target: NodeID, key: [UInt8]) {
+      self.target = target
+      self.key = key
+    }
+
+    public static func < (a: Hint, b: Hint) -> Bool {
+      a.target == b.target ? a.key.lexicographicallyPrecedes(b.key) : a.target < b.target
+    }
+  }
+
+  /// A leaf that is dirty for a target.
+  public struct Mark: Hashable, Comparable, Sendable {
+    public var target: NodeID
+    public var place: LeafPlace
+
+    public init(target: NodeID, place: LeafPlace) {
+      self.target = target
+      self.place = place
+    }
+
+    public static func < (a: Mark, b: Mark) -> Bool {
+      a.target == b.target ? a.place < b.place : a.target < b.target
+    }
+  }
+
   /// In ring order.
   public var records: [Entry] = []
   /// By place; leaves without a record are left out.
@@ -45,6 +74,10 @@ public struct StorageSnapshot: Equatable, Sendable {
   /// By request id.
   public var requests: [RequestMemory.Entry] = []
   public var lease: Lease?
+  /// By target, each in ring order.
+  public var hints: [Hint] = []
+  /// By target, each by place.
+  public var marks: [Mark] = []
 
   public init() {}
 

@@ -66,6 +66,19 @@ public struct ShardSettings: Equatable, Sendable {
   public var treeQueriesMax = 64
   /// Peers pinged in one period.
   public var pingsMax = 8
+  /// Whether owners that miss a write are noted, and get it when they are back.
+  public var keepsHints = true
+  /// Answered writes that wait to hear from their last owners; further ones get their hint at once.
+  public var laggingWritesMax = 16_384
+  /// Offers of hints under way at once; further ones are declined.
+  public var offersMax = 64
+  /// What all holders of hints together may hand to this shard, keys or 4 KiB a second. 240,000 keys are through in 20 s,
+  /// and take a fifth of what a core can join.
+  public var handoffUnitsPerSecond: UInt64 = 12_000
+  /// Keys that one holder may have on their way.
+  public var handoffPageKeys = 64
+  /// Operations under way per step by which hints get dearer.
+  public var handoffLoad = 256
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 

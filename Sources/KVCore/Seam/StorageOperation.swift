@@ -17,13 +17,15 @@ public struct StorageID: Hashable, Sendable {
 ///    of the same key alone.
 /// 4. `merge` answers twice: `.merged` when the join is known (it may be sent on), `.synced` when it would survive a
 ///    power cut (it may be acknowledged). A merge that changes nothing is `.synced` when what it joined onto is.
-/// 5. A record, its Merkle leaf, its expiry entries and the request ids that it forgets change together or not at all.
+/// 5. A record, its Merkle leaf, its expiry entries, the hints that go with it and the request ids that it forgets change
+///    together or not at all.
 /// 6. After `.failed` nothing more is answered: the node stops.
 public enum StorageOperation: Equatable, Sendable {
   /// The synced record of a key. Answer: `.record` or `.unreadable`.
   case read(Key)
-  /// Answers: `.merged` and later `.synced`; or `.refused`, or `.unreadable`, and nothing changed.
-  case merge(Key, Change)
+  /// Answers: `.merged` and later `.synced`; or `.refused`, or `.unreadable`, and nothing changed. `hints`: owners that
+  /// are known to miss it, each noted in the same batch, also when the merge changes nothing.
+  case merge(Key, Change, hints: [NodeID] = [])
   /// Makes a range of dot counters and a bound of stamps this shard's own. Answer: `.leased` once synced.
   case extendLease(Lease)
   /// Whether a write with this request id was applied to the key: its version is in the record, or was replaced less
@@ -34,12 +36,24 @@ public enum StorageOperation: Equatable, Sendable {
   /// Synced keys of a leaf with the digests of their records, in order, after a key. A damaged record has the digest of
   /// nothing. Answer: `.listed`.
   case listLeaf(LeafPlace, after: Key?, limit: Int)
+  /// Notes that these owners may have missed something of a key. Answer: `.synced`.
+  case hint(Key, [NodeID])
+  /// Synced hints for a target in ring order, from a token on and after a key. Answer: `.hints`, or `.unreadable`.
+  case listHints(NodeID, from: Token, after: Key?, limit: Int)
+  /// Forgets hints, but for those noted after `upTo`, the sequence of a page. Answer: `.synced`.
+  case forgetHints(NodeID, [Key], upTo: UInt64)
+  /// The same for a partition's marks; `upTo` is the sequence of a census. Answer: `.synced`.
+  case forgetMarks(NodeID, PartitionID, upTo: UInt64)
+  /// Answer: `.census`, at once.
+  case countHints
+  /// Digests of the synced records of keys; of nothing where there is none or it is damaged. Answer: `.digests`.
+  case keyDigests([Key])
 
   /// The key whose operations keep their order; nil for what belongs to the shard.
   public var key: Key? {
     switch self {
-    case .read(let key), .merge(let key, _), .findRequest(_, let key): key
-    case .extendLease, .digests, .listLeaf: nil
+    case .read(let key), .merge(let key, _, _), .findRequest(_, let key): key
+    case .extendLease, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints, .keyDigests: nil
     }
   }
 }
@@ -122,6 +136,8 @@ public enum StorageResult: Equatable, Sendable {
   case request(seen: Bool)
   case digests([Digest])
   case listed(LeafPage)
+  case hints(HintPage)
+  case census(HintCensus)
   /// The log, a sync or the disk failed: the node stops and nothing is acknowledged any more.
   case failed(StorageFault)
 }

@@ -52,6 +52,24 @@ public struct NodeDescription: Hashable, Sendable {
     }
   }
 
+  /// What waits at this node for another one that missed it.
+  public struct Waiting: Hashable, Sendable {
+    public var node: NodeID
+    /// Keys with a hint of their own.
+    public var keys: UInt64
+    /// Dirty Merkle leaves: hints that found no room.
+    public var marks: UInt64
+    /// For how long the oldest has waited, since this node's start.
+    public var ageMs: UInt64
+
+    public init(node: NodeID, keys: UInt64, marks: UInt64, ageMs: UInt64) {
+      self.node = node
+      self.keys = keys
+      self.marks = marks
+      self.ageMs = ageMs
+    }
+  }
+
   /// What the node measured of itself.
   public struct Measurements: Hashable, Sendable {
     public var uptimeMs: UInt64 = 0
@@ -66,6 +84,20 @@ public struct NodeDescription: Hashable, Sendable {
     /// How long ago the partition that waits longest was compared with another owner; `.max` when one never was since
     /// the start, 0 when there is nothing to compare.
     public var repairAgeMs: UInt64 = 0
+    /// Hints, by the node that they are for. Invariant: ascending by node id.
+    public var hints: [Waiting] = []
+
+    /// Keys and leaves that wait for other nodes.
+    public var hintsWaiting: UInt64 { hints.reduce(0) { $0 &+ $1.keys &+ $1.marks } }
+
+    /// Adds what one shard holds for a node.
+    public mutating func add(_ waiting: Waiting) {
+      guard let index = hints.firstIndex(where: { $0.node >= waiting.node }) else { return hints.append(waiting) }
+      guard hints[index].node == waiting.node else { return hints.insert(waiting, at: index) }
+      hints[index].keys &+= waiting.keys
+      hints[index].marks &+= waiting.marks
+      hints[index].ageMs = max(hints[index].ageMs, waiting.ageMs)
+    }
 
     public init() {}
   }
@@ -119,6 +151,7 @@ public struct NodeDescription: Hashable, Sendable {
 // | 8 | expected node id |
 // | 8·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs, repair age ms |
 // | 2 | peers, then for each: node id 8, health 1, since ms 8 |
+// | 2 | nodes that hints wait for, then for each: node id 8, keys 8, leaves 8, age ms 8 |
 extension NodeDescription {
   func encode(into bytes: inout [UInt8]) {
     member.encode(into: &bytes)
@@ -140,6 +173,10 @@ extension NodeDescription {
       bytes.append(integer: peer.node.value)
       bytes.append(peer.health.rawValue)
       bytes.append(integer: peer.sinceMs)
+    }
+    bytes.append(integer: UInt16(measurements.hints.count))
+    for waiting in measurements.hints {
+      for value in [waiting.node.value, waiting.keys, waiting.marks, waiting.ageMs] { bytes.append(integer: value) }
     }
   }
 
@@ -174,6 +211,14 @@ extension NodeDescription {
       let tag = try reader.u8()
       guard let health = Peer.Health(rawValue: tag) else { throw .unknownTag(tag) }
       peers.append(Peer(node: node, health: health, sinceMs: try reader.u64()))
+    }
+    let targets = Int(try reader.u16())
+    guard targets <= Limits.membersMax else { throw .outOfBounds }
+    for _ in 0..<targets {
+      let node = NodeID(try reader.u64())
+      guard measurements.hints.last.map({ $0.node < node }) ?? true else { throw .notCanonical }
+      let (keys, marks) = (try reader.u64(), try reader.u64())
+      measurements.hints.append(Waiting(node: node, keys: keys, marks: marks, ageMs: try reader.u64()))
     }
   }
 }

@@ -146,6 +146,9 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case leafList = 0x4a
   case leafListed = 0x4b
   case treeDeclined = 0x4c
+  case hintOffer = 0x4d
+  case hintWanted = 0x4e
+  case hintDeclined = 0x4f
 
   // Peers, about themselves.
   case claim = 0x50

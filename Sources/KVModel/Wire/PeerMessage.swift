@@ -12,6 +12,7 @@
 /// | requestCheck | request id 16, key |
 /// | requestCheckReply | known 1 (0 no, 1 yes, 2 cannot tell) |
 /// | tree… , leaf… | see `TreeMessage` |
+/// | hint… | see `HandoffMessage` |
 /// | ping, pong | the sender's monotonic clock, ms 8 |
 public enum PeerMessage: Hashable, Sendable {
   case replicaRead(Key, inlineBytesMax: UInt32)
@@ -26,6 +27,8 @@ public enum PeerMessage: Hashable, Sendable {
   case requestCheckReply(RequestCheckReply)
   /// Where owners find out in what their copies differ.
   case tree(TreeMessage)
+  /// How a node that was away gets what it missed.
+  case handoff(HandoffMessage)
   /// Asked of a peer that has been silent; any reply shows that it is there.
   case ping(clockMs: UInt64)
   case pong(clockMs: UInt64)
@@ -41,6 +44,7 @@ public enum PeerMessage: Hashable, Sendable {
     case .requestCheck: .requestCheck
     case .requestCheckReply: .requestCheckReply
     case .tree(let message): message.frameType
+    case .handoff(let message): message.frameType
     case .ping: .ping
     case .pong: .pong
     }
@@ -52,7 +56,8 @@ public enum PeerMessage: Hashable, Sendable {
     case .replicaRead(let key, _), .requestCheck(_, let key): key
     case .replicaWrite(let write): write.key
     case .forwarded(let request): request.key
-    case .replicaReadReply, .replicaWriteReply, .forwardedReply, .requestCheckReply, .tree, .ping, .pong: nil
+    case .replicaReadReply, .replicaWriteReply, .forwardedReply, .requestCheckReply, .tree, .handoff, .ping, .pong:
+      nil
     }
   }
 }
@@ -140,6 +145,7 @@ extension PeerMessage {
       key.encode(into: &bytes)
     case .requestCheckReply(let reply): bytes.append(reply.rawValue)
     case .tree(let message): message.encode(into: &bytes)
+    case .handoff(let message): message.encode(into: &bytes)
     case .ping(let clockMs), .pong(let clockMs): bytes.append(integer: clockMs)
     }
   }
@@ -169,6 +175,7 @@ extension PeerMessage {
       self = .requestCheckReply(reply)
     case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
       self = .tree(try TreeMessage(type, from: &reader))
+    case .hintOffer, .hintWanted, .hintDeclined: self = .handoff(try HandoffMessage(type, from: &reader))
     case .ping: self = .ping(clockMs: try reader.u64())
     case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,

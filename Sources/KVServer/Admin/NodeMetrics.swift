@@ -76,6 +76,10 @@ public struct NodeMetrics: Sendable {
     public var counters: ShardCounters
     public var requestsInFlight = 0
     public var requestBytesInFlight = 0
+    /// What waits for owners that missed it.
+    public var hints = HintCensus()
+    /// Answered writes that wait to hear from their last owners.
+    public var lagging = 0
     /// Nanoseconds that its loop was busy.
     public var busyNs: UInt64 = 0
     /// nil until the shard is open.
@@ -91,7 +95,7 @@ public struct NodeMetrics: Sendable {
 extension NodeMetrics {
   /// Some 400 series, and four for each shard; none for a key, a partition or a client.
   public var families: [MetricFamily] {
-    nodeFamilies + gossipFamilies + requestFamilies + eventFamilies + networkFamilies + shardFamilies
+    nodeFamilies + gossipFamilies + requestFamilies + eventFamilies + hintFamilies + networkFamilies + shardFamilies
       + StorageFamilies.families(shards)
   }
 

@@ -121,6 +121,8 @@ extension ShardHost {
     metrics.busyNs = loop.busyNanoseconds
     metrics.storage = rocks?.metrics
     metrics.estimates = rocks?.estimates()
+    metrics.hints = shard.hints
+    metrics.lagging = shard.lagging
     metrics.shareBytes = rocks?.shareBytes ?? []
     var peers = NodeMetrics.Traffic(links.account)
     peers.connections = UInt64(links.count)

@@ -186,7 +186,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
     }
     switch message {
     case .ping(let clockMs), .pong(let clockMs): peerClock.observe(clockMs, at: host.now.instant.milliseconds)
-    case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+    case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .handoff, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .tree:
       break
     }

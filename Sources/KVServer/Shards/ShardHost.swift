@@ -81,7 +81,8 @@ final class ShardHost: @unchecked Sendable {
   /// No client gets anything new under way; what is under way goes on.
   func drain() { clients.drain() }
 
-  var isIdle: Bool { shard.inFlight == 0 }
+  /// Nothing is under way, and who missed an answered write is known and noted.
+  var isIdle: Bool { shard.inFlight == 0 && shard.lagging == 0 }
 
   /// What is under way, for the log.
   var underWay: String {

@@ -14,11 +14,13 @@ public enum Invariant: String, Equatable, Sendable, CaseIterable {
   case clockBound = "CB"
   /// Memory, queues and siblings stay under their caps.
   case bounded = "BD"
+  /// Once replicas agree, background work falls to zero and stays there.
+  case quiet = "QU"
   /// Every request ends within its deadline; a healed cluster serves.
   case liveness = "LV"
 
   /// Nothing bad happened, rather than something good did.
-  public var isSafety: Bool { self != .liveness }
+  public var isSafety: Bool { self != .liveness && self != .quiet }
 }
 
 /// An invariant that did not hold, and how it shows.

@@ -34,8 +34,10 @@ public final class SimulatedDisk: ShardStorage {
   private var unsyncedAtFailure = 0
   private var isDead = false
 
-  public convenience init(geometry: ShardGeometry, faults: Faults = Faults(), seed: UInt64) {
-    self.init(MemoryStorage(geometry: geometry), faults, PRNG(seed: seed))
+  public convenience init(
+    geometry: ShardGeometry, faults: Faults = Faults(), hintKeysMax: Int = 1_000_000, seed: UInt64
+  ) {
+    self.init(MemoryStorage(geometry: geometry, hintKeysMax: hintKeysMax), faults, PRNG(seed: seed))
   }
 
   private init(_ memory: MemoryStorage, _ faults: Faults, _ prng: PRNG) {

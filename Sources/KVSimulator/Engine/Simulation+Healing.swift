@@ -37,9 +37,11 @@ extension Simulation {
     runEvents(for: Simulation.noticeSpan) { false }
     awaitAgreement(core)
     awaitConvergence(core)
+    if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
     if violations.isEmpty { checkGossipRate(core) }
+    if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { compareReplicas(core) }
   }
 
@@ -73,6 +75,7 @@ extension Simulation {
   private func heal(_ node: SimulatedNode, isCore: Bool) {
     node.syncFactor = 1
     node.isDiskFull = false
+    for disk in node.disks { disk.faults.readError = 0 }
     node.nextSyncFault = nil
     node.clock.wallOffsetMs = 0
     node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)
@@ -154,12 +157,14 @@ extension Simulation {
     }
   }
 
-  /// Owners compare their copies by themselves: without a read all copies become equal, and so do the trees.
+  /// Owners compare their copies by themselves, or hand over what others missed: without a read all copies become equal,
+  /// and so do the trees.
   private func awaitConvergence(_ core: [Int]) {
-    guard options.exchangeInterval > 0, !hasDamage else { return }
+    guard options.exchangeInterval > 0 || doHintsSuffice(core), !hasDamage else { return }
+    let healers = options.exchangeInterval > 0 ? "exchanges do" : "hints do"
     let end = time + Simulation.convergenceSpan
     while violations.isEmpty, let difference = difference(among: core) {
-      if time >= end { return fail(Violation(.convergence, "\(difference), and exchanges do not mend it")) }
+      if time >= end { return fail(Violation(.convergence, "\(difference), and \(healers) not mend it")) }
       runEvents(for: 500_000_000) { false }
     }
   }

@@ -130,6 +130,7 @@ extension Simulation {
     var bytes: [UInt8] = []
     header.appendFrame(to: &bytes) { message.encode(into: &$0) }
     trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)\(of(envelope.operation))" }
+    if case .handoff = message { counts.handoffs += 1 }
     if case .replicaWriteReply(.stored) = message { noteStored(node, target, envelope.operation) }
     transmit(bytes, from: node, shard, to: target)
   }
@@ -242,7 +243,7 @@ extension Simulation {
     case .ping(let clockMs), .pong(let clockMs):
       node.links[frame.from].peerClock.observe(clockMs, at: now(node).instant.milliseconds)
     case .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply, .tree:
+      .requestCheck, .requestCheckReply, .tree, .handoff:
       break
     }
     let deadline =
@@ -334,6 +335,10 @@ extension PeerMessage {
     case .tree(.list(let partition, let leaf, _, _, _)): "list leaf \(leaf) of partition \(partition)"
     case .tree(.listed(let page, _)): "lists \(page.entries.count) keys"
     case .tree(.declined): "declines"
+    case .handoff(.offer(let offer, _)):
+      "offers \(offer.entries.map(\.key.text).joined(separator: " ")) of partition \(offer.partition)"
+    case .handoff(.wanted(let places, let credit, _)): "wants \(places.count), and then waits \(credit.pauseMs) ms"
+    case .handoff(.declined(let reason, _, _)): "declines: \(reason)"
     case .ping: "ping"
     case .pong: "pong"
     }

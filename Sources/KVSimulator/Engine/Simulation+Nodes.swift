@@ -22,7 +22,9 @@ extension Simulation {
   func makeDisk(_ geometry: ShardGeometry) -> SimulatedDisk {
     var faults = SimulatedDisk.Faults()
     faults.slowRead = options.disks.slowRead
-    return SimulatedDisk(geometry: geometry, faults: faults, seed: diskDraws.next())
+    faults.readError = options.disks.readError
+    return SimulatedDisk(
+      geometry: geometry, faults: faults, hintKeysMax: options.hintKeysMax ?? 0, seed: diskDraws.next())
   }
 
   func now(_ node: SimulatedNode) -> Now { node.clock.now(at: time) }
@@ -101,6 +103,7 @@ extension Simulation {
         settings.inlineBytesMax = options.inlineBytesMax
         settings.leaseSequences = 64
         settings.exchangeInterval = .milliseconds(options.exchangeInterval / 1_000_000)
+        settings.keepsHints = options.hintKeysMax != nil
         let recovery = ShardRecovery(
           identity: ShardIdentity(node: node.id, shard: shard, shards: node.shards.count),
           actor: Actor(node: node.id, epoch: node.state.epoch), lease: node.disks[shard].recoveredLease,
@@ -141,6 +144,7 @@ extension Simulation {
   }
 
   private func end(_ node: SimulatedNode) {
+    if phase == .faulty { hasLostProcess = true }
     trace.mix(time, 0xde << 8 | UInt64(node.index))
     node.condition = .stopped
     node.waiting.removeAll()
@@ -212,7 +216,7 @@ extension Simulation {
       case .send(let message, to: let peer, let envelope): send(message, envelope, from: node, shard, to: peer)
       case .store(let operation, let id):
         trace.line(time) { "\(node.name)/\(shard) disk: \(operation.brief)" }
-        if case .merge(_, .mint(let mint)) = operation,
+        if case .merge(_, .mint(let mint), _) = operation,
           let violation = checker.onMinting(mint.stamp, by: node, shard, at: now(node))
         {
           fail(violation)
@@ -294,13 +298,23 @@ extension StorageOperation {
   var brief: String {
     switch self {
     case .read(let key): "read \(key.text)"
-    case .merge(let key, .join): "join \(key.text)"
-    case .merge(let key, .mint(let mint)): "mint \(key.text) \(mint.dot)"
+    case .merge(let key, .join, let hints): "join \(key.text)\(StorageOperation.brief(hints))"
+    case .merge(let key, .mint(let mint), let hints): "mint \(key.text) \(mint.dot)\(StorageOperation.brief(hints))"
     case .extendLease(let lease): "lease up to \(lease.sequence)"
     case .findRequest(let request, _): "find \(request)"
     case .digests(let partition, let nodes): "digests of \(nodes.count) nodes of partition \(partition)"
     case .listLeaf(let place, _, _): "list leaf \(place.leaf) of partition \(place.partition)"
+    case .hint(let key, let targets): "note \(key.text)\(StorageOperation.brief(targets))"
+    case .listHints(let target, _, let after, _): "list hints for \(target) after \(after?.text ?? "none")"
+    case .forgetHints(let target, let keys, _): "forget hints for \(target): \(keys.map(\.text).joined(separator: " "))"
+    case .forgetMarks(let target, let partition, _): "forget marks of partition \(partition) for \(target)"
+    case .countHints: "count hints"
+    case .keyDigests(let keys): "digests of \(keys.count) keys"
     }
+  }
+
+  private static func brief(_ hints: [NodeID]) -> String {
+    hints.isEmpty ? "" : ", a hint for \(hints.map(\.description).joined(separator: " "))"
   }
 }
 
@@ -332,6 +346,8 @@ extension StorageResult {
     case .leased: "leased"
     case .digests: "digests"
     case .listed(let page): "\(page.entries.count) keys"
+    case .hints(let page): "\(page.entries.count) hints"
+    case .census(let census): "\(census.keys) hints, \(census.marks) marks"
     case .request(let seen): seen ? "seen" : "not seen"
     case .failed(let fault): "failed: \(fault.detail)"
     }

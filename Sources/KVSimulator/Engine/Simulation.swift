@@ -84,6 +84,8 @@ public final class Simulation {
   var completed = 0
   /// When the last frame that was sent while faults acted arrives.
   var lastFaultyArrival: UInt64 = 0
+  /// A process has ended while faults acted: it may have known of owners that missed a write, and not have noted them.
+  var hasLostProcess = false
   /// A bit was flipped somewhere: that copy stays unreadable.
   var hasDamage = false
 
@@ -251,6 +253,8 @@ public struct SimulationCounts: Equatable, Sendable {
   public var unknown: UInt64 = 0
   public var messages: UInt64 = 0
   public var syncs: UInt64 = 0
+  /// Messages by which hints are handed over.
+  public var handoffs: UInt64 = 0
   public var starts: UInt64 = 0
   /// Faults that happened.
   public var faults: UInt64 = 0

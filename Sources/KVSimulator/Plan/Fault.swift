@@ -35,6 +35,11 @@ public struct Fault: Equatable, Sendable {
     /// A node runs on an old image of its disks: taken when the fault begins, put back when it ends. It takes no part
     /// from then on.
     case goBack = "go-back"
+
+    /// What hints alone do not outlast: a coordinator that dies between its answer and its hint, and data that are lost.
+    static let beyondHints: Set<Kind> = [
+      .crash, .blackout, .restart, .syncFails, .diskFull, .bitFlip, .wipe, .goBack, .clockDayBack,
+    ]
   }
 
   public var kind: Kind

@@ -10,9 +10,10 @@ extension SimulationOptions {
     ("write-quorum", "1 to the copies"), ("clients", "1 or more"), ("operations", "1 or more"), ("keys", "1 or more"),
     ("faults", "kinds, or none"), ("keep", "places of faults, or none"), ("loss", "of ten thousand messages"),
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
-    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("lost", "of ten thousand requests"),
+    ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"),
+    ("lost", "of ten thousand requests"),
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
-    ("exchange-interval", "milliseconds, 0 = never"),
+    ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
   ]
 
   /// Sets one option, as `--set name=value` does.
@@ -32,6 +33,7 @@ extension SimulationOptions {
     case "clogged": network.clogged = UInt64(try whole(value, 0, 10_000, name))
     case "clock-offset": clocks.offsetMs = UInt64(try whole(value, 0, 1_000_000, name))
     case "slow-reads": disks.slowRead = UInt64(try whole(value, 0, 1_000_000, name))
+    case "read-errors": disks.readError = UInt64(try whole(value, 0, 1_000_000, name))
     case "lost": workload.lost = UInt64(try whole(value, 0, 10_000, name))
     case "retries": workload.retries = UInt64(try whole(value, 0, 100, name))
     case "cancels": workload.cancels = UInt64(try whole(value, 0, 100, name))
@@ -40,6 +42,7 @@ extension SimulationOptions {
       let count = try whole(value, 1, 8, name)
       shards = shards.map { _ in count }
     case "exchange-interval": exchangeInterval = UInt64(try whole(value, 0, 60_000, name)) * 1_000_000
+    case "hints": hintKeysMax = value == "none" ? nil : try whole(value, 0, 1_000_000, name)
     default:
       let names = SimulationOptions.settable.map(\.name).joined(separator: ", ")
       throw SetFault(description: "there is no option \(name); there are: \(names)")

@@ -17,6 +17,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var inlineBytesMax: UInt32 = 4_096
   /// How often each shard compares a partition with another owner, nanoseconds; 0 = never.
   public var exchangeInterval: UInt64 = 0
+  /// Hints of keys that a shard keeps before it marks leaves; nil: owners that miss a write are not noted.
+  public var hintKeysMax: Int? = 1_000_000
 
   public var workload = Workload()
   public var network = Network()
@@ -85,6 +87,8 @@ public struct SimulationOptions: Equatable, Sendable {
     public var sync: UInt64 = 250_000
     /// A read that must wait for the disk, millionths.
     public var slowRead: UInt64 = 0
+    /// One of these that the disk does not answer, this time; millionths.
+    public var readError: UInt64 = 0
   }
 
   public struct Clocks: Equatable, Sendable {
@@ -107,7 +111,23 @@ public struct SimulationOptions: Equatable, Sendable {
     options.drawDisksAndClocks(&prng)
     options.drawFaults(&prng)
     options.exchangeInterval = [0, 0, 20_000_000, 100_000_000][prng.index(4)]
+    options.drawHints(&prng)
     return options
+  }
+
+  /// In most runs; in some with hardly any room, and in some they alone have to heal, since nobody compares and nothing
+  /// happens that hints do not promise to outlast.
+  private mutating func drawHints(_ prng: inout PRNG) {
+    hintKeysMax = [nil, 0, 2, 5, 1_000_000, 1_000_000, 1_000_000, 1_000_000][prng.index(8)]
+    if prng.chance(1, of: 5) {
+      hintKeysMax = 1_000_000
+      exchangeInterval = 0
+      faults.subtract(Fault.Kind.beyondHints)
+      if prng.chance(1, of: 2) {
+        disks.slowRead = 50_000
+        disks.readError = 300_000
+      }
+    }
   }
 
   private mutating func drawCluster(_ prng: inout PRNG) {
@@ -176,7 +196,8 @@ public struct SimulationOptions: Equatable, Sendable {
       "seed \(seed)",
       "cluster: \(nodes) nodes, shards \(shards.map(String.init).joined(separator: " ")), N=\(copies) "
         + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes, "
-        + (exchangeInterval == 0 ? "no exchanges" : "an exchange every \(milliseconds(exchangeInterval))"),
+        + (exchangeInterval == 0 ? "no exchanges" : "an exchange every \(milliseconds(exchangeInterval))") + ", "
+        + (hintKeysMax.map { "up to \($0) hints" } ?? "no hints"),
       "clients: \(workload.clients), \(workload.operations) operations on \(workload.keys) keys (\(workload.hotShare) % "
         + "on the first), values up to \(workload.valueBytesMax) bytes, deadline \(workload.deadlineMs) ms, "
         + "think \(milliseconds(workload.think))",
@@ -187,7 +208,8 @@ public struct SimulationOptions: Equatable, Sendable {
       "network: delay \(milliseconds(network.delay)), loss \(percent(network.loss)), duplicates "
         + "\(percent(network.duplication)), clogged \(percent(network.clogged)) for \(milliseconds(network.clogDelay)), "
         + "a dead link is noticed after \(milliseconds(network.detection))",
-      "disks: sync \(milliseconds(disks.sync)), reads that wait \(percent(disks.slowRead / 100))",
+      "disks: sync \(milliseconds(disks.sync)), reads that wait \(percent(disks.slowRead / 100)), "
+        + "of these \(percent(disks.readError / 100)) in vain",
       "clocks: off by up to \(clocks.offsetMs) ms, drift up to \(clocks.driftMillionths) millionths",
       "faults: \(kinds.isEmpty ? "none" : kinds.joined(separator: ", ")); one every \(milliseconds(faultInterval))"
         + (keptFaults.map { ", of these only \($0)" } ?? ""),

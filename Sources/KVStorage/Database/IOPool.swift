@@ -9,12 +9,16 @@ enum Load: Sendable {
   case request(RequestID, Key)
   /// Keys of a leaf; of no key, so the operation's id comes back with it.
   case leaf(LeafPlace, ShardGeometry, after: Key?, limit: Int, StorageID)
+  case hints(HintQuery, ShardGeometry, StorageID)
+  case digests([Key], ShardGeometry, StorageID)
 
   enum Outcome: Sendable {
     /// The stored bytes, empty if there are none.
     case record([UInt8])
     case request(seen: Bool)
     case leaf(LeafPage)
+    case hints(HintPage)
+    case digests([Digest])
     /// The record's bytes are damaged.
     case damaged
     case failed(RocksDBError)
@@ -24,7 +28,15 @@ enum Load: Sendable {
   var key: Key? {
     switch self {
     case .record(let key), .request(_, let key): key
-    case .leaf: nil
+    case .leaf, .hints, .digests: nil
+    }
+  }
+
+  /// The operation that it is for, where it is of no one key.
+  var operation: StorageID? {
+    switch self {
+    case .record, .request: nil
+    case .leaf(_, _, _, _, let id), .hints(_, _, let id), .digests(_, _, let id): id
     }
   }
 }
@@ -103,6 +115,8 @@ final class IOPool: Sendable {
       }
     case .request(let id, let key): find(id, key)
     case .leaf(let place, let geometry, let after, let limit, _): list(place, geometry, after: after, limit: limit)
+    case .hints(let query, let geometry, _): database.list(query, geometry)
+    case .digests(let keys, let geometry, _): .digests(keys.map { database.state(of: $0, geometry).digest })
     }
   }
 

@@ -7,7 +7,7 @@ enum Family: Int, CaseIterable {
   case unused
   /// Storage key of a record (token first, so ring order) → its stored form.
   case data
-  /// Room for hints.
+  /// Who may have missed what: hints of keys, and marks of leaves → nothing.
   case hints
   /// When a version expires, and whose → nothing.
   case expiry
@@ -80,6 +80,61 @@ enum ExpirySpace {
     var reader = ByteReader(key)
     let at = WallTime(milliseconds: try reader.u64().byteSwapped)
     return StorageSnapshot.Expiry(at: at, key: try reader.bytes(reader.remaining))
+  }
+}
+
+// hints
+//
+// | key: size | field |
+// |---|---|
+// | 1 | 'h' a key, 'm' a leaf that is dirty |
+// | 8 | the node that may have missed something, big-endian |
+// | … | storage key of the record; or partition 2, leaf 4, big-endian |
+enum HintSpace {
+  static let keyTag = UInt8(ascii: "h")
+  static let markTag = UInt8(ascii: "m")
+
+  static func encode(_ target: NodeID, _ key: Key, into bytes: inout [UInt8]) {
+    begin(keyTag, target, &bytes)
+    bytes.append(contentsOf: key.bytes)
+  }
+
+  static func encode(_ target: NodeID, _ place: LeafPlace, into bytes: inout [UInt8]) {
+    begin(markTag, target, &bytes)
+    MerkleSpace.withKey(place) { bytes.append(contentsOf: $0) }
+  }
+
+  /// The first hint of a key from a token on.
+  static func start(_ target: NodeID, _ token: Token) -> [UInt8] {
+    var bytes: [UInt8] = []
+    begin(keyTag, target, &bytes)
+    bytes.append(bigEndian: token.position)
+    return bytes
+  }
+
+  private static func begin(_ tag: UInt8, _ target: NodeID, _ bytes: inout [UInt8]) {
+    bytes.removeAll(keepingCapacity: true)
+    bytes.append(tag)
+    bytes.append(bigEndian: target.value)
+  }
+
+  enum Entry: Equatable {
+    case key(NodeID, Key)
+    case mark(NodeID, LeafPlace)
+  }
+
+  static func decode(_ key: UnsafeRawBufferPointer) throws(DecodeError) -> Entry {
+    var reader = ByteReader(key)
+    let tag = try reader.u8()
+    let target = NodeID(try reader.u64().byteSwapped)
+    switch tag {
+    case keyTag: return .key(target, try Key(storageBytes: try reader.view(reader.remaining)))
+    case markTag:
+      let place = LeafPlace(partition: PartitionID(try reader.u16().byteSwapped), leaf: try reader.u32().byteSwapped)
+      try reader.end()
+      return .mark(target, place)
+    default: throw .unknownTag(tag)
+    }
   }
 }
 

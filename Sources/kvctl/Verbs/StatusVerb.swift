@@ -59,7 +59,8 @@ enum StatusDocument {
       JSON.fixed(Double(row.member.weight) / 100, digits: 1),
       Units.percent(UInt64(row.copies), of: UInt64(copies), digits: 1),
       measured.map { Units.percent($0.diskUsedBytes, of: $0.diskTotalBytes, digits: 0) } ?? "-",
-      measured.map(latencies) ?? "-", "-", measured.map(repaired) ?? "-",
+      measured.map(latencies) ?? "-", measured.map { "\($0.hintsWaiting)" } ?? "-",
+      measured.map(repaired) ?? "-",
     ]
   }
 
@@ -129,6 +130,7 @@ enum StatusDocument {
       ("disk_used_bytes", .integer(measured.diskUsedBytes)), ("disk_total_bytes", .integer(measured.diskTotalBytes)),
       ("data_bytes", .integer(measured.dataBytes)), ("keys", .integer(measured.keys)),
       ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
+      ("hints_waiting", .integer(measured.hintsWaiting)),
       ("repair_age_ms", measured.repairAgeMs == .max ? .null : .integer(measured.repairAgeMs)),
     ]
   }

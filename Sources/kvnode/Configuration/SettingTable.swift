@@ -5,7 +5,8 @@ import Logging
 
 /// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
 enum SettingTable {
-  static let all: [Setting] = cluster + node + addresses + [seeds, durability] + limits + [exchanges] + storage + log
+  static let all: [Setting] =
+    cluster + node + addresses + [seeds, durability] + limits + [exchanges] + hints + storage + log
 
   /// The first of a setting's words, where it has more than one.
   static let sections: [String] = all.reduce(into: []) { sections, setting in
@@ -137,6 +138,15 @@ enum SettingTable {
     "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(0...60_000),
     "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes; 0 = never"
   )
+
+  private static let hints: [Setting] = [
+    .number(
+      "hints.keys_max", \.node.hintKeysMax, .whole(0...100_000_000),
+      "writes that away nodes missed, noted by key; 30 bytes of memory each; beyond it by Merkle leaf"),
+    .number(
+      "hints.rate", \.node.handoffRate, .whole(1...1_000_000),
+      "keys, or 4 KiB of them, a second that others may hand to this node when it is back; 240,000 in 20 s"),
+  ]
 
   private static let storage: [Setting] = [
     .number(

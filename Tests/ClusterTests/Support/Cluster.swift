@@ -15,6 +15,8 @@ final class Cluster: Sendable {
     var isRelayed = false
     /// Nodes compare their copies by themselves; without it a copy that is behind stays so until it is read.
     var exchanges = true
+    /// Further settings of every node, by the names of the environment.
+    var settings: [String: String] = [:]
     /// Form a cluster; otherwise the nodes only listen.
     var isFormed = true
   }
@@ -31,7 +33,9 @@ final class Cluster: Sendable {
     try Files.makeDirectory(root)
     let shim = options.underFaultShim ? try await Programs.faultShim() : nil
     relay = options.isRelayed ? try LinkRelay(nodes: options.nodes) : nil
-    let setting = NodeProcess.Setting(flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges)
+    let setting = NodeProcess.Setting(
+      flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges,
+      settings: options.settings)
     nodes = try [Int](1...options.nodes).map { [root] number in
       try NodeProcess(number: number, in: root, setting)
     }

@@ -13,6 +13,8 @@ final class NodeProcess: Sendable {
     var relay: LinkRelay?
     /// Whether nodes compare their copies by themselves.
     var exchanges = true
+    /// Further settings, by the names of the environment.
+    var settings: [String: String] = [:]
   }
 
   let number: Int
@@ -25,6 +27,7 @@ final class NodeProcess: Sendable {
   /// The port that it advertises to its peers, when that is not its own.
   private let relayPort: UInt16?
   private let exchanges: Bool
+  private let settings: [String: String]
   private let child = Mutex<Child?>(nil)
   private let logStart = Mutex(0)
 
@@ -37,6 +40,7 @@ final class NodeProcess: Sendable {
     flags = setting.flags
     shim = setting.shim
     exchanges = setting.exchanges
+    settings = setting.settings
     relayPort = setting.relay?.port(of: number)
     directory = "\(root)/n\(number)"
     try Files.makeDirectory(directory)
@@ -73,8 +77,8 @@ final class NodeProcess: Sendable {
   }
 
   private var environment: [String: String] {
-    let settings = exchanges ? [:] : ["KVNODE_REPAIR_EXCHANGE_INTERVAL": "0"]
-    return settings.merging(shimEnvironment) { $1 }.merging(relayEnvironment) { $1 }
+    let exchanging = exchanges ? [:] : ["KVNODE_REPAIR_EXCHANGE_INTERVAL": "0"]
+    return settings.merging(exchanging) { $1 }.merging(shimEnvironment) { $1 }.merging(relayEnvironment) { $1 }
   }
 
   private var shimEnvironment: [String: String] {

@@ -102,7 +102,7 @@ struct AntiEntropyPathTests {
             requestID: RequestID(client: 1, sequence: 1), checksum: 0, content: .tombstone)
         ]))
     asker.step(.message(.replicaReadReply(.record(record)), from: NodeID(2), mend))
-    guard case .merge(key, .join)? = asker.stored?.operation, let id = asker.stored?.id else {
+    guard case .merge(key, .join, hints: _)? = asker.stored?.operation, let id = asker.stored?.id else {
       Issue.record("nothing is joined")
       return
     }

@@ -51,6 +51,9 @@ enum Describe {
     case .requestCheck(let id, let key): "knows c\(id.sequence) of \(self.key(key))?"
     case .requestCheckReply(let reply): "\(reply)"
     case .tree(let message): "\(message.frameType)"
+    case .handoff(.offer(let offer, _)): "offers \(offer.entries.map { key($0.key) }.joined(separator: " "))"
+    case .handoff(.wanted(let places, _, _)): "wants \(places.count)"
+    case .handoff(.declined(let reason, _, _)): "declines: \(reason)"
     case .ping: "ping"
     case .pong: "pong"
     }

@@ -147,10 +147,12 @@ struct ScenarioCluster {
   private mutating func store(_ operation: StorageOperation, _ id: StorageID, at index: Int) {
     let node = nodes[index]
     switch operation {
-    case .read(let key) where node.damaged.contains(key), .merge(let key, _) where node.damaged.contains(key):
+    case .read(let key) where node.damaged.contains(key), .merge(let key, _, _) where node.damaged.contains(key):
       input(.stored(.unreadable, for: id), at: index)
       return
-    case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf: break
+    case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks,
+      .countHints, .keyDigests:
+      break
     }
     // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.
     let isLease = if case .extendLease = operation { true } else { false }

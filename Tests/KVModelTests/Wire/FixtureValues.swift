@@ -60,6 +60,7 @@ enum FixtureValues {
     measurements.readP99Us = 6
     measurements.writeP99Us = 7
     measurements.repairAgeMs = 8
+    measurements.hints = [.init(node: NodeID(2), keys: 9, marks: 10, ageMs: 11)]
     return NodeDescription(
       member: member(1), state: .stranger, cluster: cluster, layoutVersion: 3, settings: settings,
       generation: generation, shards: 2, syncs: true, release: "0.1.0", expected: NodeID(9), measurements: measurements,
@@ -137,6 +138,17 @@ enum FixtureValues {
           .listed(
             LeafPage(entries: [.init(key: try key(), digest: Digest(low: 1, high: 2))], isLast: true), question: 9)))
     case .treeDeclined: .peer(.tree(.declined(question: 9)))
+    case .hintOffer:
+      .peer(
+        .handoff(
+          .offer(
+            HintOffer(
+              target: NodeID(2), partition: PartitionID(3),
+              entries: [.init(key: try key(), digest: Digest(low: 1, high: 2), bytes: 300)]), question: 9)))
+    case .hintWanted:
+      .peer(.handoff(.wanted([0, 3], HintCredit(keys: 64, bytes: 1 << 20, pauseMs: 5), question: 9)))
+    case .hintDeclined:
+      .peer(.handoff(.declined(.notHere, HintCredit(keys: 16, bytes: 1 << 18, pauseMs: 1_000), question: 9)))
     case .ping: .peer(.ping(clockMs: 7))
     case .pong: .peer(.pong(clockMs: 8))
     case .get: .request(.get(try key(), .quorum))

@@ -38,6 +38,9 @@ extension PRNG {
     measurements.uptimeMs = number()
     measurements.diskTotalBytes = number()
     measurements.writeP99Us = number()
+    measurements.hints = Set(list(0...3) { $0.number() }).sorted().map {
+      .init(node: NodeID($0), keys: number(), marks: number(), ageMs: number())
+    }
     let peers = Set(list(0...4) { $0.next() }).map {
       NodeDescription.Peer(node: NodeID($0), health: pick(NodeDescription.Peer.Health.allCases), sinceMs: number())
     }

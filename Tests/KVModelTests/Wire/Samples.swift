@@ -45,7 +45,8 @@ enum Body: Equatable {
     case .value, .written, .failed, .explained, .described, .layout, .done, .reserved:
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
-      .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
+      .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
+      .hintOffer, .hintWanted, .hintDeclined:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
     case .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
@@ -84,6 +85,7 @@ extension PRNG {
     case .visited:
       .control(.visited(optional { Visit(layout: $0.layout(), members: $0.memberTable()) }))
     case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined: .peer(.tree(tree(type)))
+    case .hintOffer, .hintWanted, .hintDeclined: .peer(.handoff(handoff(type)))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
     case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
@@ -132,6 +134,23 @@ extension PRNG {
       return .listed(LeafPage(entries: entries, isLast: chance(1, of: 2)), question: question)
     case .treeDeclined: return .declined(question: question)
     default: fatalError("\(type) is not about trees")
+    }
+  }
+
+  private mutating func handoff(_ type: FrameType) -> HandoffMessage {
+    let question = UInt32(truncatingIfNeeded: next())
+    let credit = HintCredit(
+      keys: UInt16(below(257)), bytes: UInt32(truncatingIfNeeded: next()), pauseMs: UInt16(truncatingIfNeeded: next()))
+    switch type {
+    case .hintOffer:
+      let keys = Set(list(1...5) { $0.key() }).sorted()
+      let entries = keys.map { HintOffer.Entry(key: $0, digest: digest(), bytes: UInt32(below(64 << 20))) }
+      let partition = PartitionID(UInt16(truncatingIfNeeded: next()))
+      return .offer(HintOffer(target: NodeID(number()), partition: partition, entries: entries), question: question)
+    case .hintWanted:
+      return .wanted(Set(list(0...9) { UInt16($0.below(256)) }).sorted(), credit, question: question)
+    case .hintDeclined: return .declined(pick(HandoffMessage.Reason.allCases), credit, question: question)
+    default: fatalError("\(type) is not about hints")
     }
   }
 

@@ -40,7 +40,10 @@ final class CrashLedger {
   /// Call before the store is asked.
   func ask(_ operation: StorageOperation, _ id: StorageID) {
     asked[id] = operation
-    if case .extendLease = operation { carryOut(operation, id, answer: nil) }
+    switch operation {
+    case .extendLease, .hint, .forgetHints, .forgetMarks: carryOut(operation, id, answer: nil)
+    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: break
+    }
   }
 
   /// Call with what the store answered, in its order.
@@ -55,7 +58,7 @@ final class CrashLedger {
         } else {
           disagree(completion.id)
         }
-      case .record, .request, .digests, .listed, .unreadable, .failed: break
+      case .record, .request, .digests, .listed, .hints, .census, .unreadable, .failed: break
       }
     }
   }

@@ -145,7 +145,7 @@ extension [StorageResult] {
   fileprivate var isOver: Bool {
     switch last {
     case nil, .merged: false
-    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .failed: true
+    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .failed: true
     }
   }
 }

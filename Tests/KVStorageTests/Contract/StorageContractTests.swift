@@ -60,6 +60,24 @@ import Testing
   }
 
   @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
+  func `hazard 16: a hint for an owner that is away is there exactly when its record is`(kind: StoreKind, crash: Crash)
+  {
+    StorageContract.writesHintsWithTheirRecord(kind.make(), after: crash)
+  }
+
+  @Test(arguments: StoreKind.allCases)
+  func `hazard 2: hints are listed as their records are now, and none goes that was noted again`(kind: StoreKind) {
+    StorageContract.notesWhatAnUnchangedMergeMissed(kind.make())
+    StorageContract.listsHintsInRingOrder(kind.make())
+    StorageContract.forgetsNothingThatWasWrittenAgain(kind.make())
+  }
+
+  @Test(arguments: StoreKind.allCases)
+  func `hazard 16: hints beyond the budget mark their leaves, until an exchange answers for them`(kind: StoreKind) {
+    StorageContract.marksLeavesBeyondTheBudget(kind.make(hintKeysMax: 2))
+  }
+
+  @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
   func `a crash leaves whole operations, none before one that was acknowledged missing`(kind: StoreKind, crash: Crash) {
     StorageContract.leavesWholeOperations(kind.make(), after: crash)
   }

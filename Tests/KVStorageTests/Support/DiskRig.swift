@@ -8,8 +8,8 @@ final class DiskRig: Rig {
   private var holds = false
   private var fails = false
 
-  init(seed: UInt64, faults: SimulatedDisk.Faults = .init()) {
-    disk = SimulatedDisk(geometry: testGeometry, faults: faults, seed: seed)
+  init(seed: UInt64, faults: SimulatedDisk.Faults = .init(), hintKeysMax: Int = 1_000_000) {
+    disk = SimulatedDisk(geometry: testGeometry, faults: faults, hintKeysMax: hintKeysMax, seed: seed)
   }
 
   var storage: any ShardStorage { disk }

@@ -26,7 +26,7 @@ struct RandomOperations {
     counter += 1
     let place = random.index(keys.count)
     let key = keys[place]
-    switch random.index(14) {
+    switch random.index(20) {
     case 12: return .digests(LeafPlace(of: key, testGeometry).partition, nodes())
     case 13:
       let after = random.chance(1, of: 2) ? keys[random.index(keys.count)] : nil
@@ -34,9 +34,27 @@ struct RandomOperations {
     case 0: return .read(key)
     case 1: return .findRequest(RequestID(client: 9, sequence: random.within(1...counter)), key)
     case 2: return .extendLease(Lease(actor: testActor, sequence: counter * 100, stamp: stamp(counter)))
-    case 3, 4, 5: return .merge(key, .join(theirs(place)))
-    default: return .merge(key, mine(key))
+    case 3, 4, 5: return .merge(key, .join(theirs(place)), hints: targets())
+    case 14: return .hint(key, targets())
+    case 15:
+      let after = random.chance(1, of: 2) ? keys[random.index(keys.count)] : nil
+      let token = random.chance(1, of: 3) ? Token(random.next()) : Token(0)
+      return .listHints(target(), from: token, after: after, limit: Int(random.within(1...4)))
+    case 16:
+      return .forgetHints(target(), [key, keys[random.index(keys.count)]], upTo: random.chance(1, of: 2) ? 0 : .max)
+    case 17:
+      return .forgetMarks(
+        target(), LeafPlace(of: key, testGeometry).partition, upTo: random.chance(1, of: 2) ? 0 : .max)
+    case 18: return .countHints
+    case 19: return .keyDigests([key, keys[random.index(keys.count)]])
+    default: return .merge(key, mine(key), hints: targets())
     }
+  }
+
+  private mutating func target() -> NodeID { NodeID(random.within(2...4)) }
+
+  private mutating func targets() -> [NodeID] {
+    random.chance(2, of: 3) ? [] : Set((0..<random.within(1...2)).map { _ in target() }).sorted()
   }
 
   private mutating func nodes() -> [TreeNode] {
@@ -110,8 +128,8 @@ struct RandomOperations {
 extension StorageOperation {
   var isRead: Bool {
     switch self {
-    case .read, .findRequest, .digests, .listLeaf: true
-    case .merge, .extendLease: false
+    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: true
+    case .merge, .extendLease, .hint, .forgetHints, .forgetMarks: false
     }
   }
 }

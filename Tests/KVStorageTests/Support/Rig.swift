@@ -1,5 +1,6 @@
 import KVCore
 import KVModel
+import KVStorage
 import Testing
 
 /// How a store ends without warning.
@@ -57,23 +58,25 @@ enum StoreKind: String, CaseIterable, CustomTestStringConvertible {
 
   var testDescription: String { rawValue }
 
-  func makeRig() -> any Rig {
+  func makeRig(hintKeysMax: Int = 1_000_000) -> any Rig {
     switch self {
-    case .memory: MemoryRig()
-    case .simulatedDisk: DiskRig(seed: 1)
-    case .rocksDB: RocksDBRig(in: TemporaryDirectory())
-    case .rocksDBProcess: ProcessRig()
+    case .memory: MemoryRig(hintKeysMax: hintKeysMax)
+    case .simulatedDisk: DiskRig(seed: 1, hintKeysMax: hintKeysMax)
+    case .rocksDB: RocksDBRig(in: TemporaryDirectory()) { $0.hintKeysMax = hintKeysMax }
+    case .rocksDBProcess: ProcessRig(["hints=\(hintKeysMax)"])
     }
   }
 
-  func make() -> StoreUnderTest { StoreUnderTest(makeRig()) }
+  func make(hintKeysMax: Int = 1_000_000) -> StoreUnderTest { StoreUnderTest(makeRig(hintKeysMax: hintKeysMax)) }
 }
 
 let syncFault = StorageFault(.ioError, path: "/data/shard-0/000004.log", detail: "Input/output error")
 
 final class MemoryRig: Rig {
-  private(set) var memory = MemoryStorage(geometry: testGeometry)
+  private(set) var memory: MemoryStorage
   var storage: any ShardStorage { memory }
+
+  init(hintKeysMax: Int = 1_000_000) { memory = MemoryStorage(geometry: testGeometry, hintKeysMax: hintKeysMax) }
 
   func awaitResults() -> Bool { false }
 
