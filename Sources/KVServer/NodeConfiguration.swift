@@ -31,6 +31,8 @@ public struct NodeConfiguration: Sendable {
   public struct Limits: Sendable, Equatable {
     /// Client connections, HELLO done or not.
     public var connections = 10_000
+    /// Of them, from one address; 0 = as many as there are.
+    public var connectionsPerAddress = 0
     /// Connections of the peer port, HELLO done or not.
     public var peerConnections = 4_096
     /// Connections whose HELLO has not come yet, of each of the two ports.

@@ -48,7 +48,9 @@ public final class NodeServer: @unchecked Sendable {
     self.logger = logger
     self.onHalt = onHalt
     let limits = configuration.limits
-    clientAdmission = Admission(connections: limits.connections, beforeHello: limits.connectionsBeforeHello)
+    clientAdmission = Admission(
+      connections: limits.connections, beforeHello: limits.connectionsBeforeHello,
+      perAddress: limits.connectionsPerAddress)
     peerAdmission = Admission(connections: limits.peerConnections, beforeHello: limits.connectionsBeforeHello)
     clientOptions = limits.clientOptions
     peerOptions = limits.peerOptions

@@ -77,11 +77,12 @@ import Testing
       limits:
         connections: 10000 # default
         connections_before_hello: 256 # default
+        connections_per_address: 0 # default
         peer_connections: 4096 # default
         connections_closing: 256 # default
         hello_timeout: 1500ms # KVNODE_LIMITS_HELLO_TIMEOUT
       """
-    #expect(lines.prefix(29).map { String($0) } == expected.split(separator: "\n").map { String($0) })
+    #expect(lines.prefix(30).map { String($0) } == expected.split(separator: "\n").map { String($0) })
   }
 
   @Test func `the report reads back as the same configuration`() throws {

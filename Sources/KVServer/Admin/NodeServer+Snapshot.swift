@@ -83,6 +83,7 @@ extension NodeServer {
     let (clients, peers) = (clientAdmission.snapshot, peerAdmission.snapshot)
     let unheard: [NodeMetrics.Tally] = [
       .init("connections", clients.refused), .init("peer_connections", peers.refused),
+      .init("connections_per_address", clients.refusedAddress),
       .init("connections_before_hello", clients.refusedGreeting + peers.refusedGreeting),
       .init("out_of_descriptors", outOfDescriptors),
     ]

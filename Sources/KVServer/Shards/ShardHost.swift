@@ -250,6 +250,8 @@ final class ShardHost: @unchecked Sendable {
 
   func onClosed(_ link: PeerLink, _ connection: Connection) { closing.remove(connection) }
 
+  func onClosed(_ connection: Connection) { closing.remove(connection) }
+
   /// A connection that closes after its last word gets a while to be read.
   func onClosing(_ connection: Connection) { closing.add(connection, at: now.instant) }
 }

@@ -84,6 +84,9 @@ enum SettingTable {
       "limits.connections_before_hello", \.node.limits.connectionsBeforeHello, .whole(1...1_000_000),
       "of each port, not greeted yet: strangers cannot use up the rest"),
     .number(
+      "limits.connections_per_address", \.node.limits.connectionsPerAddress, .whole(1...1_000_000, or: 0),
+      "clients of one address; 0 = no limit, since a proxy or NAT has one address for many"),
+    .number(
       "limits.peer_connections", \.node.limits.peerConnections, .whole(1...1_000_000),
       "of the peer port; a peer has one for each of its shards"),
     .number(
