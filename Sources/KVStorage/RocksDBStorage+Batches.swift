@@ -22,7 +22,7 @@ extension RocksDBStorage {
     pending[last].leaves.append((place, delta.leaf))
     pending[last].bytes += bytes
     addUnsynced(bytes: bytes)
-    overlay[key] = Unsynced(record: new, batch: batch.number)
+    overlay[key] = Unsynced(record: new, encoded: encoded, batch: batch.number)
     if options.durability == .sync, pending[last].bytes >= options.batchBytesMax { handOver(batch) }
   }
 
@@ -99,10 +99,22 @@ extension RocksDBStorage {
       return
     }
     count(synced, ns: ns)
-    for key in synced.keys where overlay[key]?.batch == synced.number { overlay[key] = nil }
+    for key in synced.keys { onSynced(key, in: synced.number) }
     for (place, change) in synced.leaves { syncedLeaves.combine(place, change) }
     results.append(contentsOf: synced.answers)
     recycle(batch, bytes: synced.bytes)
+  }
+
+  /// What the cache has of a key is what was synced before: it is replaced, or goes when a later batch has the key too.
+  private func onSynced(_ key: Key, in batch: UInt64) {
+    if !lanes.isEmpty, lanes[key] != nil { writtenWhileLoading.insert(key) }
+    guard let newest = overlay[key] else { return }
+    if newest.batch == batch {
+      cache.store(newest.encoded, of: key)
+      overlay[key] = nil
+    } else {
+      cache.remove(key)
+    }
   }
 
   /// Keeps a batch, unless an unusual one made it large.

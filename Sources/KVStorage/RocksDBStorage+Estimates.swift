@@ -6,6 +6,7 @@ extension RocksDBStorage {
     public var keys: UInt64
     /// Of live table files and memtables.
     public var dataBytes: UInt64
+    public var recordCacheBytes: UInt64
     public var blockCacheBytes: UInt64
     public var blockCacheSizeBytes: UInt64
     public var memtableBytes: UInt64
@@ -32,6 +33,7 @@ extension RocksDBStorage {
       keys: database.property("rocksdb.estimate-num-keys", of: .data),
       dataBytes: database.property("rocksdb.live-sst-files-size", of: .data)
         &+ database.property("rocksdb.cur-size-all-mem-tables", of: .data),
+      recordCacheBytes: UInt64(cache.bytes),
       blockCacheBytes: UInt64(database.cacheUsage),
       blockCacheSizeBytes: UInt64(options.blockCacheBytes),
       memtableBytes: sum("rocksdb.cur-size-all-mem-tables"),

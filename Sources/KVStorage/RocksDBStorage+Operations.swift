@@ -41,6 +41,7 @@ extension RocksDBStorage {
     countRead(fromMemory: false)
     guard let key = load.key else { return onLeafLoaded(load, outcome, results: &results) }
     guard let lane = lanes.removeValue(forKey: key), let (operation, id) = lane.first else { return }
+    keep(outcome, of: key)
     finish(operation, id: id, with: outcome, results: &results)
     for index in lane.indices.dropFirst() {
       guard let load = perform(lane[index].operation, id: lane[index].id, results: &results) else { continue }
@@ -48,6 +49,13 @@ extension RocksDBStorage {
       pool.submit(load)
       return
     }
+  }
+
+  /// What was read for somebody who reads may be asked for again.
+  private func keep(_ outcome: Load.Outcome, of key: Key) {
+    let wasWritten = writtenWhileLoading.remove(key) != nil
+    guard !wasWritten, case .record(let bytes) = outcome, bytes.withUnsafeBytes(EncodedRecord.isIntact) else { return }
+    cache.store(EncodedRecord(unverified: bytes), of: key)
   }
 
   private func finish(
@@ -83,11 +91,18 @@ extension RocksDBStorage {
 
   /// Reads what is synced; the overlay is not asked.
   private func read(_ key: Key, id: StorageID, results: inout [StorageCompletion]) -> Load? {
+    if let record = cache.record(of: key) {
+      countCached()
+      results.append(StorageCompletion(id: id, result: .record(record)))
+      return nil
+    }
     let lookup = database.get(.data, key.bytes, .memory) { (bytes) -> EncodedRecord? in
       EncodedRecord.isIntact(bytes) ? EncodedRecord(unverified: [UInt8](bytes)) : nil
     }
     switch lookup {
-    case .found(let record?): results.append(StorageCompletion(id: id, result: .record(record)))
+    case .found(let record?):
+      cache.store(record, of: key)
+      results.append(StorageCompletion(id: id, result: .record(record)))
     case .absent: results.append(StorageCompletion(id: id, result: .record(.empty)))
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
     case .found(nil), .failed: answerUnreadable(id, &results)
@@ -101,6 +116,11 @@ extension RocksDBStorage {
   ) -> Load? {
     if let unsynced = overlay[key] {
       apply(change, to: key, unsynced.record, id: id, results: &results)
+      return nil
+    }
+    if let record = try? cache.record(of: key)?.decoded() {
+      countCached()
+      apply(change, to: key, record, id: id, results: &results)
       return nil
     }
     switch database.get(.data, key.bytes, .memory, { try? EncodedRecord.decode($0) }) {

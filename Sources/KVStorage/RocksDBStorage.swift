@@ -5,7 +5,7 @@ import KVModel
 ///
 /// ```
 ///            loop                                    other threads
-///   submit ─┬─ read ──── in memory? ── yes ─► .record
+///   submit ─┬─ read ──── in memory? ── yes ─► .record          (cache, memtables, block cache)
 ///           │               └─ no ─────────────────► IOPool ──┐
 ///           └─ merge ─ Merge.apply ─► .merged                 ├─► Mailbox ─► collect
 ///                        └► overlay, WriteBatch ─endTurn─► BatchWriter ─┘      └► .synced
@@ -18,6 +18,7 @@ public final class RocksDBStorage: ShardStorage {
   /// Unsynced joins of a key: the newest, and the batch that brings it to the disk.
   struct Unsynced {
     var record: Record
+    var encoded: EncodedRecord
     var batch: UInt64
   }
 
@@ -47,6 +48,10 @@ public final class RocksDBStorage: ShardStorage {
 
   /// Joins that are not yet synced.
   var overlay: [Key: Unsynced] = [:]
+  /// Synced records, so that most reads and merges need not ask the database.
+  var cache: RecordCache
+  /// Keys that were written while their record was being loaded: what is loaded may be what was there before.
+  var writtenWhileLoading: Set<Key> = []
   /// Keys whose first operation waits for the disk, and those that queue behind it.
   var lanes: [Key: [(operation: StorageOperation, id: StorageID)]] = [:]
   /// Batches not known to be synced, numbers ascending. While `gathering` is set, it is the last one's.
@@ -75,6 +80,7 @@ public final class RocksDBStorage: ShardStorage {
     self.options = options
     self.database = database
     recoveredLease = contents.lease
+    cache = RecordCache(bytesMax: options.recordCacheBytes)
     newestLeaves = contents.leaves
     syncedLeaves = contents.leaves
     mailbox = Mailbox(onResults: onResults)
@@ -148,6 +154,7 @@ public final class RocksDBStorage: ShardStorage {
 
   deinit { _ = close() }
 
+  func countCached() { metrics.servedFromCache += 1 }
   func countUnreadable() { metrics.unreadable += 1 }
   func countOverloaded() { metrics.overloaded += 1 }
   func countRead(fromMemory: Bool) {

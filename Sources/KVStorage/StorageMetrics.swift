@@ -8,7 +8,9 @@ public struct StorageMetrics: Equatable, Sendable {
   public var batchBytes = PowerHistogram(unitBits: 8, buckets: 18)
   /// Nanoseconds of a read in the IO pool, from its submission: queue and disk. 16 µs to 17 s.
   public var diskReads = PowerHistogram(unitBits: 14, buckets: 22)
-  /// Reads and merges that memory answered, and those that had to go to the IO pool.
+  /// Reads and merges that the record cache answered.
+  public var servedFromCache: UInt64 = 0
+  /// Reads and merges that the rest of memory answered, and those that had to go to the IO pool.
   public var servedFromMemory: UInt64 = 0
   public var servedFromDisk: UInt64 = 0
   /// Answers `.unreadable`: damaged records or blocks, and reads that the disk refused.

@@ -12,6 +12,8 @@ public enum Durability: String, Sendable, CaseIterable {
 /// The settings of one shard's database. Each default states its reason; every one is a line of the configuration.
 public struct StorageOptions: Sendable {
   public var durability: Durability = .sync
+  /// Records, each as it is stored: an answer from here costs a tenth of one from the block cache. 0 = none are kept.
+  public var recordCacheBytes = 128 << 20
   /// Uncompressed blocks, filters and indexes. What is here is answered on the loop; the rest goes to the IO pool.
   public var blockCacheBytes = 128 << 20
   /// One memtable of the `data` family; two may exist. 64 MiB make table files of a useful size and are replayed in

@@ -10,7 +10,8 @@ enum StorageFamilies {
 
   private static func counters(_ stores: [StorageMetrics]) -> [MetricFamily] {
     let rows: [(name: String, help: String, value: (StorageMetrics) -> UInt64)] = [
-      ("memory_reads", "Reads and merges that memory answered.", { $0.servedFromMemory }),
+      ("cached_reads", "Reads and merges that the record cache answered.", { $0.servedFromCache }),
+      ("memory_reads", "Reads and merges that memtables and block cache answered.", { $0.servedFromMemory }),
       ("disk_reads", "Reads and merges that went to the disk.", { $0.servedFromDisk }),
       ("unreadable_records", "Reads that damage or the disk made impossible.", { $0.unreadable }),
       ("merges_refused", "Merges refused because too much waited for its sync.", { $0.overloaded }),
@@ -47,6 +48,7 @@ enum StorageFamilies {
     let rows: [(name: String, help: String, value: (RocksDBStorage.Estimates) -> UInt64)] = [
       ("keys", "Keys, as RocksDB estimates.", { $0.keys }),
       ("data_bytes", "Of table files and memtables.", { $0.dataBytes }),
+      ("record_cache_bytes", "In use in the record caches.", { $0.recordCacheBytes }),
       ("block_cache_bytes", "In use in the block caches.", { $0.blockCacheBytes }),
       ("block_cache_size_bytes", "That the block caches may use.", { $0.blockCacheSizeBytes }),
       ("memtable_bytes", "In use by memtables.", { $0.memtableBytes }),

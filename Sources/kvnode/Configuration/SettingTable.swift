@@ -138,6 +138,9 @@ enum SettingTable {
 
   private static let storage: [Setting] = [
     .number(
+      "storage.record_cache", \.node.storage.recordCacheBytes, .bytes((1 << 20)...(1 << 40), or: 0),
+      "records; an answer from here costs a tenth of one from the block cache; 0 = none"),
+    .number(
       "storage.block_cache", \.node.storage.blockCacheBytes, .bytes((1 << 20)...(1 << 40)),
       "uncompressed blocks; what is here is answered without the disk"),
     .number(
