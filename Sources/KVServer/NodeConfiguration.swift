@@ -60,6 +60,8 @@ public struct NodeConfiguration: Sendable {
     public var adminTimeoutMs: UInt64 = 10_000
     /// Deadline of a request that names none, milliseconds.
     public var defaultDeadlineMs: UInt64 = 5_000
+    /// Of the data directory's file system in use, from which on clients' values are refused, percent; 100 = never.
+    public var diskPercent = 95
     /// On SIGTERM: how long to wait for what is under way, milliseconds.
     public var drainMs: UInt64 = 3_000
 

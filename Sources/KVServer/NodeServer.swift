@@ -94,10 +94,11 @@ public final class NodeServer: @unchecked Sendable {
   /// Opens the shards if the node belongs to a cluster, then listens.
   public func start() async throws {
     for host in hosts { await host.loop.run { host.start() } }
-    let recovery = ControlRecovery(
+    var recovery = ControlRecovery(
       state: state, member: member, settings: configuration.cluster,
       syncs: configuration.storage.durability == .sync, release: Release.version)
-    await control.loop.run { [control] in control!.start(recovery) }
+    recovery.diskLimitPercent = configuration.limits.diskPercent
+    await control.loop.run { [control, recovery] in control!.start(recovery) }
     if let failure = openFailure { throw failure }
     let client = try await resolve(configuration.clientListen)
     let peer = try await resolve(configuration.peerListen)

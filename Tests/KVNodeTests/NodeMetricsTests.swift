@@ -15,7 +15,8 @@ extension NodeMetrics {
       var shard = ShardMetrics(counters: ShardCounters())
       shard.storage = StorageMetrics()
       shard.estimates = RocksDBStorage.Estimates(
-        keys: 1_000, dataBytes: 64_000, recordCacheBytes: 1, blockCacheBytes: 1, blockCacheSizeBytes: 2, memtableBytes: 3,
+        keys: 1_000, dataBytes: 64_000, recordCacheBytes: 1, blockCacheBytes: 1, blockCacheSizeBytes: 2,
+        memtableBytes: 3,
         immutableMemtables: 1, tableReaderBytes: 4, levelZeroFiles: 5, compactionPendingBytes: 6, runningCompactions: 1,
         runningFlushes: 1, delayedWriteBytes: 0, isStopped: index == 0)
       shard.shareBytes = (0..<RingShares.count).map { $0 == 7 ? 3_000 : $0 == 9 ? 1_000 : 0 }
@@ -71,6 +72,6 @@ extension NodeMetrics {
   @Test func `an overload of a shard stands beside those of the limits`() throws {
     let family = try #require(
       NodeMetrics.sample().families.first { $0.name == "kvnode_requests_overloaded_total" })
-    #expect(family.samples.map { $0.labels[0].value } == ["one", "other", "shard_operations"])
+    #expect(family.samples.map { $0.labels[0].value } == ["one", "other", "shard_operations", "disk"])
   }
 }

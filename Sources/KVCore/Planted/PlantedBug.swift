@@ -43,6 +43,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case generationNotChecked = "generation-not-checked"
   /// An owner that is asked in which parts of a tree it differs leaves one out.
   case differenceSkipped = "difference-skipped"
+  /// A node takes clients' values though only its disk's reserve is left.
+  case diskReserveIgnored = "disk-reserve-ignored"
 }
 
 #if Planted

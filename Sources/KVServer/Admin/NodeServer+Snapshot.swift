@@ -15,6 +15,9 @@ struct ShardSnapshot: Sendable {
   var layoutVersion: UInt32
   var standing: ClusterView.Standing
   var isOpen: Bool
+  var isDiskNearlyFull: Bool
+  /// nil: a partition was never compared since the start.
+  var repairAge: Span64?
 }
 
 extension NodeServer {
@@ -43,6 +46,10 @@ extension NodeServer {
       .init(code.label, shards.reduce(0) { $0 + ($1.host.failures[code] ?? 0) })
     }
     metrics.disk = disk()
+    metrics.disk.isNearlyFull = shards.contains { $0.isDiskNearlyFull }
+    if shards.allSatisfy({ $0.repairAge != nil }) {
+      metrics.repairAgeMs = shards.compactMap { $0.repairAge?.milliseconds }.max()
+    }
     return metrics
   }
 
@@ -127,7 +134,8 @@ extension ShardHost {
     return ShardSnapshot(
       metrics: metrics, host: counters, clients: own, peers: peers, peersKnown: members.count,
       peersUp: members.count { shard.reachability.standing(of: $0.id, at: now.instant) != .away },
-      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil)
+      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil,
+      isDiskNearlyFull: shard.view.disk != .enough, repairAge: shard.repairAge(at: now))
   }
 }
 

@@ -71,6 +71,7 @@ extension Simulation {
   private func heal(_ node: SimulatedNode, isCore: Bool) {
     node.syncFactor = 1
     node.isDiskFull = false
+    setDisk(of: node, usedPercent: 50)
     node.nextSyncFault = nil
     node.clock.wallOffsetMs = 0
     node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)

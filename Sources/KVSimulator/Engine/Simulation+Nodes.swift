@@ -64,7 +64,9 @@ extension Simulation {
     var recovery = ControlRecovery(
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
     recovery.placed = [placed]
+    node.isReserveAnnounced = false
     stepControl(node, .recovered(recovery))
+    measureDisk(of: node)
     for peer in nodes.indices where peer != node.index { planConnect(node.index, peer, soon: true) }
   }
 

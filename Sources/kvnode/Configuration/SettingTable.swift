@@ -127,6 +127,9 @@ enum SettingTable {
       "limits.default_deadline", \.node.limits.defaultDeadlineMs, .milliseconds(1...Int(Limits.deadlineMsMax)),
       "of a request that names none; longer than any quorum that will still be met takes"),
     .number(
+      "limits.disk_percent", \.node.limits.diskPercent, .whole(50...100),
+      "of the disk in use; from there on clients' values are refused, the rest is for deletes, repair and compactions"),
+    .number(
       "limits.drain_timeout", \.node.limits.drainMs, .milliseconds(0...4_500),
       "on SIGTERM, for what is under way; the process leaves within 5 s"),
   ]
