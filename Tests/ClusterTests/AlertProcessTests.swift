@@ -88,7 +88,9 @@ private final class Prometheus {
         case value(String)
         init(from decoder: any Decoder) throws {
           let container = try decoder.singleValueContainer()
-          if let time = try? container.decode(Double.self) { self = .time(time) } else {
+          if let time = try? container.decode(Double.self) {
+            self = .time(time)
+          } else {
             self = .value(try container.decode(String.self))
           }
         }

@@ -21,7 +21,8 @@ extension ProcessTests {
 
     private static func filler(_ node: NodeProcess) -> String { node.data + "/filler" }
 
-    @Test func `a node whose disk is nearly full refuses new values, does all else, and takes them again`() async throws {
+    @Test func `a node whose disk is nearly full refuses new values, does all else, and takes them again`() async throws
+    {
       try await Cluster.run(Cluster.Options(tmpfsBytes: 400 << 20)) { cluster in
         let node = cluster[1]
         let client = try await node.connect()

@@ -70,7 +70,8 @@ import Testing
     ])
     #expect(ended.status == 0, "\(ended.errors)")
     for field in [
-      #""key_bytes": 32"#, #""distribution": "uniform""#, #""seed": "7""#, #""warmup_ms": 50"#, #""consistency": "all""#,
+      #""key_bytes": 32"#, #""distribution": "uniform""#, #""seed": "7""#, #""warmup_ms": 50"#,
+      #""consistency": "all""#,
     ] { #expect(ended.text.contains(field), "\(field)") }
     #expect(cluster.nodes.flatMap(\.keyed).allSatisfy { $0.key?.partitionKey.count == 32 })
     await cluster.stop()

@@ -11,7 +11,8 @@ import Testing
   }
 
   /// The files in a directory of their own, with the rules changed; what promtool says of them.
-  private static func promtool(_ arguments: String, rules change: (String) -> String = { $0 }) throws -> (Int32, String) {
+  private static func promtool(_ arguments: String, rules change: (String) -> String = { $0 }) throws -> (Int32, String)
+  {
     let directory = FileManager.default.temporaryDirectory.appending(path: "ringkv-rules-\(UUID())")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
     defer { try? FileManager.default.removeItem(at: directory) }

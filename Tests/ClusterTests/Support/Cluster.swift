@@ -37,7 +37,8 @@ final class Cluster: Sendable {
     try Files.makeDirectory(root)
     let shim = options.underFaultShim ? try await Programs.faultShim() : nil
     relay = options.isRelayed ? try LinkRelay(nodes: options.nodes) : nil
-    let setting = NodeProcess.Setting(flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges, descriptors: options.descriptors)
+    let setting = NodeProcess.Setting(
+      flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges, descriptors: options.descriptors)
     nodes = try [Int](1...options.nodes).map { [root] number in
       try NodeProcess(number: number, in: root, setting)
     }

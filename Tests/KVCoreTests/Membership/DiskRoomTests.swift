@@ -23,12 +23,12 @@ struct DiskRoomTests {
 
   @Test func `only a change is told, nothing is known of a disk without a size, and 100 is never`() {
     var watch = DiskWatch()
-    #expect(!watch.onMeasured(usedBytes: 5, totalBytes: 0))
-    #expect(watch.onMeasured(usedBytes: .max, totalBytes: .max))
-    #expect(!watch.onMeasured(usedBytes: .max, totalBytes: .max))
+    var changes = [watch.onMeasured(usedBytes: 5, totalBytes: 0)]
+    for _ in 0..<2 { changes.append(watch.onMeasured(usedBytes: .max, totalBytes: .max)) }
     watch = DiskWatch()
     watch.limitPercent = 100
-    #expect(!watch.onMeasured(usedBytes: 10, totalBytes: 10))
+    changes.append(watch.onMeasured(usedBytes: 10, totalBytes: 10))
+    #expect(changes == [false, true, false, false])
   }
 
   @Test func `values are refused with the cause, deletions are not`() throws {
@@ -49,7 +49,7 @@ struct DiskRoomTests {
       (measurements.diskUsedBytes, measurements.diskTotalBytes) = (percent, 100)
       return .measured(measurements, slow: [])
     }
-    #expect(node.step(measured(50)).isEmpty)
+    let quiet = node.step(measured(50))
     let effects = node.step(measured(97))
     let room = DiskRoom.reserveOnly(usedPercent: 97, resumesBelow: 93)
     guard case .publish(let view)? = effects.last else {
@@ -57,9 +57,11 @@ struct DiskRoomTests {
       return
     }
     #expect(effects.first == .note(.diskRoom(room)) && effects.count == 2 && view.disk == room)
-    #expect(node.step(measured(98)).isEmpty)
+    let fuller = node.step(measured(98))
+    #expect(quiet.isEmpty && fuller.isEmpty)
     #expect(node.control.describe(node.now).measurements.isDiskNearlyFull)
-    #expect(node.step(measured(90)).count == 2)
+    let emptier = node.step(measured(90))
+    #expect(emptier.count == 2)
     #expect(!node.control.describe(node.now).measurements.isDiskNearlyFull)
   }
 }
