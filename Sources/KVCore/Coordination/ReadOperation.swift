@@ -61,6 +61,41 @@ struct ReadOperation: Sendable {
     replies = Array(repeating: nil, count: owners.nodes.count)
   }
 
+  /// Owners yet to be asked before `needed` can answer.
+  var missing: Int {
+    if owners.groups.count > 1 { return owners.nodes.count }
+    return needed - OwnerMask(bits: asked.bits & ~failed.bits).count
+  }
+
+  /// What goes with the question to the owner at a place. Digests will do only as long as nothing differs.
+  func question(to place: Int) -> (node: NodeID, key: Key, isWhole: Bool, deadline: Instant) {
+    (owners.nodes[place], key, !isGathering, request.deadline)
+  }
+
+  private var isGathering: Bool { if case .gathering = phase { true } else { false } }
+
+  enum Taken {
+    case counted
+    /// The join is being written already; the repair goes on without it.
+    case tooLate
+    /// A digest of an owner that was asked before the records were needed, or a duplicate.
+    case wantsWhole
+    case failed
+  }
+
+  /// Takes the reply of the owner at a place; nil when it says nothing new.
+  mutating func take(_ reply: ReplicaReadReply, at place: Int) -> Taken? {
+    switch (phase, reply) {
+    case (.settling, _): return .tooLate
+    case (.fetching, .digest): return askedWhole.contains(place) ? nil : .wantsWhole
+    case (_, .unreadable): return .failed
+    case (.gathering, .digest(let digest)): replies[place] = .digest(digest)
+    case (.gathering, .record(let record)), (.fetching, .record(let record)): replies[place] = .record(record)
+    }
+    failed.remove(place)
+    return .counted
+  }
+
   /// Owners whose reply is there.
   var answered: OwnerMask {
     var mask = OwnerMask()
@@ -85,6 +120,10 @@ struct ReadOperation: Sendable {
 
   /// Compares the replies: byte by byte when all are records, else by digest.
   func compare(seed: UInt64) -> Comparison {
+    if let common = commonRecord {
+      guard let record = try? common.record.decoded() else { return .damaged(at: common.place) }
+      return .equal(record)
+    }
     let present = replies.indices.filter { replies[$0] != nil }
     var decoded: [(place: Int, record: Record)] = []
     var digests: [Digest] = []
@@ -103,6 +142,24 @@ struct ReadOperation: Sendable {
     if digests.isEmpty, decoded.count == 1 { return .equal(decoded[0].record) }
     digests += decoded.map { $0.record.replyDigest(of: key, seed: seed) }
     return digests.allSatisfy { $0 == digests[0] } ? .equal(decoded.first?.record) : .different
+  }
+
+  /// What all replies are, byte by byte, and the place of the first; nil when they are not.
+  private var commonRecord: (record: EncodedRecord, place: Int)? {
+    var common: (record: EncodedRecord, place: Int)?
+    for place in replies.indices {
+      switch replies[place] {
+      case .record(let record)?:
+        guard let first = common else {
+          common = (record, place)
+          continue
+        }
+        if record != first.record { return nil }
+      case .digest?: return nil
+      case nil: continue
+      }
+    }
+    return common
   }
 
   /// The join of all replies, and which owners hold exactly it. All replies are records that decoded before.

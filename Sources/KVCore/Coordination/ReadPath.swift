@@ -28,46 +28,47 @@ extension Shard {
 
   /// Asks as many owners as are still needed: this node first, then the nearest and least busy.
   private mutating func ask(_ id: OperationID, extra: Int = 0, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = reads[id] else { return }
-    let hopeful = OwnerMask(bits: operation.asked.bits & ~operation.failed.bits)
-    var missing = operation.needed - hopeful.count + extra
-    if operation.owners.groups.count > 1 { missing = operation.owners.nodes.count }
-    for place in preference(among: operation, except: operation.asked.union(operation.failed), now)
-    where missing > 0 {
+    guard var missing = reads[id]?.missing else { return }
+    missing += extra
+    while missing > 0, let place = nextToAsk(id, now) {
       missing -= 1
       reads[id]?.asked.insert(place)
-      askForRecord(id, place, inlineBytesMax: inlineBytesMax(operation, place), now, &effects)
+      askForRecord(id, place, now, &effects)
     }
   }
 
-  /// Places other than these, best first.
-  private func preference(among operation: ReadOperation, except taken: OwnerMask, _ now: Now) -> [Int] {
-    let open = operation.owners.nodes.indices.filter { !taken.contains($0) }
-    let own = operation.owners.place(of: identity.node)
-    if open.count <= 1 { return open }
-    func cost(_ place: Int) -> (Int, Int, Int) {
-      if operation.mustHear.contains(place) { return (-2, 0, 0) }
-      if place == own { return (-1, 0, 0) }
-      let node = operation.owners.nodes[place]
-      let standing = reachability.standing(of: node, at: now.instant)
-      return (standing == .near ? 0 : 1, reachability.outstanding(node), place)
+  private func nextToAsk(_ id: OperationID, _ now: Now) -> Int? {
+    guard let operation = reads[id] else { return nil }
+    return preferred(among: operation, except: operation.asked.union(operation.failed), now)
+  }
+
+  /// The best place other than these; nil when there is none.
+  private func preferred(among operation: ReadOperation, except taken: OwnerMask, _ now: Now) -> Int? {
+    var best: (place: Int, cost: (Int, Int))?
+    for (place, node) in operation.owners.nodes.enumerated() where !taken.contains(place) {
+      let cost = cost(of: node, isNeeded: operation.mustHear.contains(place), now)
+      if best.map({ cost < $0.cost }) ?? true { best = (place, cost) }
     }
-    return open.map { (cost($0), $0) }.sorted { $0.0 < $1.0 }.map(\.1)
+    return best?.place
   }
 
-  private func inlineBytesMax(_ operation: ReadOperation, _ place: Int) -> UInt32 {
-    operation.phase == .gathering && operation.owners.nodes[place] != identity.node
-      ? settings.inlineBytesMax : UInt32(Limits.recordBytesMax)
+  private func cost(of node: NodeID, isNeeded: Bool, _ now: Now) -> (Int, Int) {
+    if isNeeded { return (-2, 0) }
+    if node == identity.node { return (-1, 0) }
+    let isNear = reachability.standing(of: node, at: now.instant) == .near
+    return (isNear ? 0 : 1, reachability.outstanding(node))
   }
 
+  /// Asks for the record: a long one may be answered by its digest, unless all of it is wanted.
   private mutating func askForRecord(
-    _ id: OperationID, _ place: Int, inlineBytesMax: UInt32, _ now: Now, _ effects: inout [Effect]
+    _ id: OperationID, _ place: Int, whole: Bool = false, _ now: Now, _ effects: inout [Effect]
   ) {
-    guard let operation = reads[id] else { return }
-    if inlineBytesMax == UInt32(Limits.recordBytesMax) { reads[id]?.askedWhole.insert(place) }
+    guard let question = reads[id]?.question(to: place) else { return }
+    let isWhole = whole || question.isWhole || question.node == identity.node
+    if isWhole { reads[id]?.askedWhole.insert(place) }
     send(
-      .replicaRead(operation.key, inlineBytesMax: inlineBytesMax), to: operation.owners.nodes[place],
-      Envelope(operation: id.raw, deadline: operation.request.deadline), now, &effects)
+      .replicaRead(question.key, inlineBytesMax: isWhole ? UInt32(Limits.recordBytesMax) : settings.inlineBytesMax),
+      to: question.node, Envelope(operation: id.raw, deadline: question.deadline), now, &effects)
   }
 
   // MARK: Replies
@@ -88,44 +89,47 @@ extension Shard {
   private mutating func onReadReply(
     _ reply: ReplicaReadReply, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
-    guard let operation = reads[id], let place = operation.owners.place(of: peer) else { return }
-    if peer != identity.node { readLatency.record(now.instant.since(operation.request.startedAt)) }
-    switch (operation.phase, reply) {
-    case (.settling, _): return  // Too late to count; the repair goes on without it.
-    case (.fetching, .digest):
-      // From an owner that was asked before the records were needed, or a duplicate.
-      if !operation.askedWhole.contains(place) {
-        askForRecord(id, place, inlineBytesMax: UInt32(Limits.recordBytesMax), now, &effects)
-      }
-      return
-    case (_, .unreadable): return onOwnerFailed(place, ofRead: id, now, &effects)
-    case (.gathering, .digest(let digest)): reads[id]?.replies[place] = .digest(digest)
-    case (.gathering, .record(let record)), (.fetching, .record(let record)):
-      reads[id]?.replies[place] = .record(record)
+    guard let place = reads[id]?.owners.place(of: peer), let taken = reads[id]?.take(reply, at: place) else { return }
+    if peer != identity.node, let startedAt = reads[id]?.request.startedAt {
+      readLatency.record(now.instant.since(startedAt))
     }
-    reads[id]?.failed.remove(place)
-    evaluate(id, now, &effects)
+    switch taken {
+    case .counted: evaluate(id, now, &effects)
+    case .tooLate: break
+    case .wantsWhole: askForRecord(id, place, whole: true, now, &effects)
+    case .failed: onOwnerFailed(place, ofRead: id, now, &effects)
+    }
   }
 
   private mutating func evaluate(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = reads[id] else { return }
-    switch operation.decision {
-    case .waiting: return
+    switch reads[id]?.decision {
+    case .waiting, nil: return
     case .impossible: return failRead(id, now, &effects)
     case .met: break
     }
-    switch operation.compare(seed: digestSeed) {
+    switch reads[id]?.compare(seed: digestSeed) {
     case .equal(let record?): finishRead(id, record, now, &effects)
-    case .damaged(at: let place):
-      counters.malformedRecords += 1
-      effects.append(.note(.malformedRecord(from: operation.owners.nodes[place])))
-      onOwnerFailed(place, ofRead: id, now, &effects)
+    case .damaged(at: let place): onMalformedReply(place, ofRead: id, now, &effects)
     case .equal(nil): fetch(id, fromAll: false, now, &effects)
-    case .different:
-      if operation.phase == .gathering { counters.mismatches += 1 }
-      let hasDigests = operation.replies.contains { if case .digest? = $0 { true } else { false } }
-      if hasDigests { fetch(id, fromAll: true, now, &effects) } else { settle(id, now, &effects) }
+    case .different: onDifference(id, now, &effects)
+    case nil: break
     }
+  }
+
+  private mutating func onMalformedReply(
+    _ place: Int, ofRead id: OperationID, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let question = reads[id]?.question(to: place) else { return }
+    counters.malformedRecords += 1
+    effects.append(.note(.malformedRecord(from: question.node)))
+    onOwnerFailed(place, ofRead: id, now, &effects)
+  }
+
+  private mutating func onDifference(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = reads[id] else { return }
+    if operation.phase == .gathering { counters.mismatches += 1 }
+    let hasDigests = operation.replies.contains { if case .digest? = $0 { true } else { false } }
+    if hasDigests { fetch(id, fromAll: true, now, &effects) } else { settle(id, now, &effects) }
   }
 
   /// Asks for the full records behind the digests: of all when they differ, of one when they agree.
@@ -137,7 +141,7 @@ extension Shard {
     reads[id]?.phase = .fetching
     for place in fromAll ? digests : Array(digests.prefix(1)) {
       reads[id]?.replies[place] = nil
-      askForRecord(id, place, inlineBytesMax: UInt32(Limits.recordBytesMax), now, &effects)
+      askForRecord(id, place, whole: true, now, &effects)
     }
   }
 
@@ -173,9 +177,11 @@ extension Shard {
     let hopeful = operation.durable.union(operation.written)
     var targets = OwnerMask(bits: hopeful.bits & ~operation.failed.bits)
     var added = OwnerMask()
-    for place in preference(among: operation, except: hopeful.union(operation.failed), now) {
+    var taken = hopeful.union(operation.failed)
+    while let place = preferred(among: operation, except: taken, now) {
       let decision = operation.owners.decision(needed: operation.durableNeeded, succeeded: targets, failed: OwnerMask())
       if enough, decision == .met { break }
+      taken.insert(place)
       targets.insert(place)
       added.insert(place)
     }

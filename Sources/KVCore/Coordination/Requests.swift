@@ -91,7 +91,7 @@ extension Shard {
       respond(.failed(failure), context, now, &effects)
       return nil
     }
-    return view.partition(of: key).map { view.owners(of: $0) }
+    return owners(of: key)
   }
 
   private mutating func refusal(of request: ClientRequest, _ key: Key, _ context: Request, _ now: Now) -> Failure? {

@@ -28,6 +28,9 @@ public struct Shard: Sendable {
   var readLatency = LatencyHistogram()
   var hedgeAfter: Span64
 
+  /// The owners of each partition in `view`; worked out when one is first asked for.
+  private var ownerSets: [OwnerSet?] = []
+
   // What is under way.
   var reads = Slots<ReadOperation>(.read)
   var writes = Slots<WriteOperation>(.write)
@@ -68,7 +71,10 @@ public struct Shard: Sendable {
   }
 
   /// Operations of clients and peers under way, of every kind.
-  public var inFlight: Int { inFlightByKind.reduce(0) { $0 + $1.count } }
+  public var inFlight: Int {
+    reads.count + writes.count + forwards.count + explains.count + retries.count + replicaReads.count
+      + replicaWrites.count + requestChecks.count
+  }
 
   /// Operations under way, by kind.
   public var inFlightByKind: [(kind: String, count: Int)] {
@@ -133,11 +139,22 @@ public struct Shard: Sendable {
 
   private mutating func onView(_ view: ClusterView) {
     self.view = view
+    ownerSets = Array(repeating: nil, count: view.current?.layout.settings.partitions ?? 0)
     reachability.adopt(view.peers.map(\.id))
     if schedule.pairs.isEmpty {
       schedule.adopt(view, identity)
       schedule.begin(at: random.next())
     }
+  }
+
+  /// The owners of a key in every live layout; nil while there is none.
+  mutating func owners(of key: Key) -> OwnerSet? {
+    guard let partition = view.partition(of: key) else { return nil }
+    let place = Int(partition.index)
+    if let known = ownerSets[place] { return known }
+    let owners = view.owners(of: partition)
+    ownerSets[place] = owners
+    return owners
   }
 
   // MARK: Messages

@@ -81,7 +81,7 @@ struct Slots<Operation: Sendable>: Sendable {
 
   /// The operation, to be read and changed in place; nil when it has ended.
   subscript(id: OperationID) -> Operation? {
-    get { isLive(id) ? slots[id.slot].operation : nil }
+    _read { if isLive(id) { yield slots[id.slot].operation } else { yield nil } }
     _modify {
       invariant(isLive(id), "a change to operation \(id.raw), which has ended")
       yield &slots[id.slot].operation

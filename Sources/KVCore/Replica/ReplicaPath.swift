@@ -94,9 +94,7 @@ extension Shard {
     if claimsUnminted(record.context) {
       return haltGoneBack(peer, &effects)
     }
-    guard let partition = view.partition(of: write.key),
-      view.owners(of: partition).place(of: identity.node) != nil
-    else {
+    guard owners(of: write.key)?.place(of: identity.node) != nil else {
       return refuse(
         Failure(.notMember, detail: "node \(identity.node) owns no copy of this key"), peer, envelope, now, &effects)
     }

@@ -73,6 +73,8 @@ public struct Key: Hashable, Sendable {
 
   private var partitionKeyCount: Int { Int(bytes[10]) << 8 | Int(bytes[11]) }
 
+  public static func == (a: Key, b: Key) -> Bool { a.bytes.equals(b.bytes) }
+
   /// All bytes at once; the array's own way goes byte by byte.
   public func hash(into hasher: inout Hasher) { bytes.withUnsafeBytes { hasher.combine(bytes: $0) } }
 

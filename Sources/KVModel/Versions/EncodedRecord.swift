@@ -20,6 +20,8 @@
 public struct EncodedRecord: Hashable, Sendable {
   public let bytes: [UInt8]
 
+  public static func == (a: EncodedRecord, b: EncodedRecord) -> Bool { a.bytes.equals(b.bytes) }
+
   /// Bytes that claim to be a record. They are believed only by `decoded()`.
   public init(unverified bytes: [UInt8]) { self.bytes = bytes }
 

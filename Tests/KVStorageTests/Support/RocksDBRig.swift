@@ -22,6 +22,8 @@ final class RocksDBRig: Rig {
     options.beforeWrite = { gate.pass() }
     options.wallClock = { WallTime(milliseconds: 0) }
     options.blockCacheBytes = 8 << 20
+    // Small, so that records come and go.
+    options.recordCacheBytes = 8 << 10
     adjust(&options)
     start()
   }
@@ -82,6 +84,8 @@ final class RocksDBRig: Rig {
     let batch = WriteBatch(for: store.database)
     batch.put(.data, key.bytes, bytes)
     #expect(store.database.write(batch, synced: true) == nil)
+    // A copy in memory is whole, and hides the damage for as long as it is there.
+    store.cache.remove(key)
   }
 }
 
