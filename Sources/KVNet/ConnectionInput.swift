@@ -37,16 +37,27 @@ extension Connection {
   public func yieldInput() {
     loop.assertInLoop()
     guard isOpen else { return }
-    if !isYielding {
-      isYielding = true
-      updateInterest()
-    }
-    if isResumePending { return }
+    holdInput()
+    continueInput()
+  }
+
+  /// As `yieldInput`, but what is left comes again only after `continueInput`. Call it in `onBytes` only.
+  public func holdInput() {
+    loop.assertInLoop()
+    guard isOpen, !isYielding else { return }
+    isYielding = true
+    updateInterest()
+  }
+
+  /// What was held is presented in the next turn. Idempotent; nothing, when nothing was held.
+  public func continueInput() {
+    loop.assertInLoop()
+    guard isYielding, !isResumePending else { return }
     isResumePending = true
     loop.markResumed(self)
   }
 
-  /// The next turn after `resumeReading` or `yieldInput`.
+  /// The next turn after `resumeReading`, `yieldInput` or `continueInput`.
   func onResumed() {
     isResumePending = false
     let hadYielded = isYielding

@@ -44,6 +44,10 @@ extension ShardHost {
     latency.reads.add(shard.counters.latency[ShardCounters.Kind.get.rawValue])
     latency.writes.add(shard.counters.latency[ShardCounters.Kind.put.rawValue])
     latency.writes.add(shard.counters.latency[ShardCounters.Kind.delete.rawValue])
+    for kind in [ShardCounters.Kind.get, .put, .delete] {
+      let ended = ShardCounters.Ending.allCases.reduce(0) { $0 + shard.counters.count(kind, $1) }
+      if kind == .get { measurements.reads += ended } else { measurements.writes += ended }
+    }
     let age = shard.repairAge(at: now)?.milliseconds ?? .max
     measurements.repairAgeMs = max(measurements.repairAgeMs, age)
     for target in shard.hints.targets.prefix(Limits.membersMax) {

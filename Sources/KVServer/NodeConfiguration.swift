@@ -38,6 +38,8 @@ public struct NodeConfiguration: Sendable {
   public struct Limits: Sendable, Equatable {
     /// Client connections, HELLO done or not.
     public var connections = 10_000
+    /// Of them, from one address; 0 = as many as there are.
+    public var connectionsPerAddress = 0
     /// Connections of the peer port, HELLO done or not.
     public var peerConnections = 4_096
     /// Connections whose HELLO has not come yet, of each of the two ports.
@@ -65,6 +67,8 @@ public struct NodeConfiguration: Sendable {
     public var adminTimeoutMs: UInt64 = 10_000
     /// Deadline of a request that names none, milliseconds.
     public var defaultDeadlineMs: UInt64 = 5_000
+    /// Of the data directory's file system in use, from which on clients' values are refused, percent; 100 = never.
+    public var diskPercent = 95
     /// On SIGTERM: how long to wait for what is under way, milliseconds.
     public var drainMs: UInt64 = 3_000
 

@@ -48,7 +48,9 @@ public final class NodeServer: @unchecked Sendable {
     self.logger = logger
     self.onHalt = onHalt
     let limits = configuration.limits
-    clientAdmission = Admission(connections: limits.connections, beforeHello: limits.connectionsBeforeHello)
+    clientAdmission = Admission(
+      connections: limits.connections, beforeHello: limits.connectionsBeforeHello,
+      perAddress: limits.connectionsPerAddress)
     peerAdmission = Admission(connections: limits.peerConnections, beforeHello: limits.connectionsBeforeHello)
     clientOptions = limits.clientOptions
     peerOptions = limits.peerOptions
@@ -97,6 +99,7 @@ public final class NodeServer: @unchecked Sendable {
       syncs: configuration.storage.durability == .sync, release: Release.version)
     recovery.seed = seed ^ 0x6f55_1b00
     recovery.seeds = configuration.seeds
+    recovery.diskLimitPercent = configuration.limits.diskPercent
     await control.loop.run { [control, recovery] in control!.start(recovery) }
     if let failure = openFailure { throw failure }
     let client = try await resolve(configuration.clientListen)

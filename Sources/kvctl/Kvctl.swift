@@ -21,6 +21,11 @@ struct Kvctl: AsyncParsableCommand {
       StatusVerb.self, HealthVerb.self, DoctorVerb.self, RingVerbs.self, ClusterVerbs.self,
       HintsVerbs.self, ConfigVerbs.self, TopVerb.self, BenchVerb.self,
     ])
+
+  /// Verbs that people look for and that come later, and what to do until then.
+  static let absentVerbs = [
+    "scan": "keys cannot be listed yet; 'kvctl export --keys FILE' reads the keys that FILE lists"
+  ]
 }
 
 @main
@@ -50,6 +55,10 @@ enum Program {
     guard Kvctl.exitCode(for: error) != .success else {
       Output.line(text)
       return ShellStatus.done.rawValue
+    }
+    if let word = arguments.first(where: { !$0.hasPrefix("-") }), let advice = Kvctl.absentVerbs[word] {
+      Output.note("kvctl: error: there is no \(word) in this release: \(advice)")
+      return ShellStatus.usage.rawValue
     }
     let verb = arguments.prefix { !$0.hasPrefix("-") }.prefix(2).joined(separator: " ")
     Output.note("kvctl: error: \(Kvctl.message(for: error))")

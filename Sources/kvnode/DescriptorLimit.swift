@@ -21,4 +21,17 @@ enum DescriptorLimit {
   static func needed(by limits: NodeConfiguration.Limits) -> UInt64 {
     UInt64(limits.connections + limits.peerConnections + limits.adminConnections + reserve)
   }
+
+  /// The limits that so many descriptors allow. Clients get what is left; where that is little, three of eight, and one for
+  /// those who are told why they get none. What remains is for the files, the peers and the admin port, so that clients
+  /// alone cannot use all up.
+  static func fit(_ limits: inout NodeConfiguration.Limits, into allowed: UInt64) {
+    let needed = needed(by: limits)
+    guard allowed < needed else { return }
+    let others = needed - UInt64(limits.connections)
+    let forClients = max(allowed > others ? allowed - others : 0, allowed * 3 / 8)
+    limits.connections = min(limits.connections, max(1, Int(clamping: forClients)))
+    limits.connectionsBeforeHello = min(limits.connectionsBeforeHello, limits.connections)
+    limits.closingConnections = min(limits.closingConnections, max(1, Int(clamping: allowed / 8)))
+  }
 }

@@ -28,6 +28,20 @@ final class NodeProcess: Sendable {
 
   private var configuration: NodeConfiguration { loaded.configuration.node }
 
+  /// With the limits that the allowed descriptors leave room for.
+  private func fitted() -> NodeConfiguration {
+    var configuration = configuration
+    let (allowed, needed) = (DescriptorLimit.raise(), DescriptorLimit.needed(by: configuration.limits))
+    guard allowed < needed else { return configuration }
+    DescriptorLimit.fit(&configuration.limits, into: allowed)
+    logger.warning(
+      "fewer descriptors are allowed than the limits may need; raise LimitNOFILE (ulimit -n)",
+      metadata: [
+        "allowed": "\(allowed)", "needed": "\(needed)", "connections": "\(configuration.limits.connections)",
+      ])
+    return configuration
+  }
+
   /// From the start to the exit code.
   func run() async -> Int32 {
     defer { sink.flush() }
@@ -35,7 +49,7 @@ final class NodeProcess: Sendable {
     ends.watchSignals()
     logStart()
     do {
-      let node = try NodeServer(configuration: configuration, logger: logger) { ends.onHalt($0) }
+      let node = try NodeServer(configuration: fitted(), logger: logger) { ends.onHalt($0) }
       let admin = makeAdmin(of: node)
       try await admin.start()
       try await node.start()
@@ -89,12 +103,6 @@ final class NodeProcess: Sendable {
         "data": "\(configuration.dataDirectory)", "durability": "\(configuration.storage.durability.rawValue)",
         "admin": "\(configuration.adminListen)", "pid": "\(getpid())",
       ])
-    let (allowed, needed) = (DescriptorLimit.raise(), DescriptorLimit.needed(by: configuration.limits))
-    if allowed < needed {
-      logger.warning(
-        "fewer descriptors are allowed than the limits may need; raise LimitNOFILE (ulimit -n)",
-        metadata: ["allowed": "\(allowed)", "needed": "\(needed)"])
-    }
     for warning in loaded.warnings { logger.warning("configuration", metadata: ["warning": "\(warning)"]) }
   }
 }

@@ -35,6 +35,9 @@ extension ProcessTests {
         #expect(scrape[#"kvnode_connections{kind="client"}"#] == 40)
         #expect(scrape[Self.refused("connections")] == 0 && scrape[Self.refused("not_hello")] == 20)
         let beyond = try RawConnection.open(cluster[1].clientPort)
+        let refusal = try await beyond.readRefusal()
+        #expect(refusal.reason == .tooManyConnections && refusal.retryAfterMs > 0, "\(refusal)")
+        #expect(refusal.detail.contains("40 connections"))
         #expect(try await beyond.readToEnd(within: .seconds(5)) != nil, "the 41st is closed")
         try await cluster[1].metric(Self.refused("connections")) { $0 == 1 }
         withExtendedLifetime((held, refused)) {}
@@ -49,8 +52,25 @@ extension ProcessTests {
         let links = try await cluster[1].scrape()
         #expect(links["kvnode_peers_up"] == 2)
         #expect(try await cluster[1].connect().put("key", "value", quorum: .all).isWritten)
+        #expect(try await strangers[59].readRefusal().reason == .tooManyConnections)
         for stranger in strangers { #expect(try await stranger.readToEnd(within: .seconds(10)) != nil) }
         try await cluster[1].metric(#"kvnode_connections_greeting{kind="peer"}"#) { $0 == 0 }
+      }
+    }
+
+    @Test func `an address has its limit, and another one is served`() async throws {
+      try await Self.run(["connections_per_address: 3"]) { cluster in
+        var held: [RawConnection] = []
+        while held.count < 3 { held.append(try await cluster[1].connect()) }
+        let refusal = try await RawConnection.open(cluster[1].clientPort).readRefusal()
+        #expect(refusal.reason == .tooManyConnections && refusal.detail.contains("3 connections of 127.0.0.1"))
+        try await cluster[1].metric(Self.refused("connections_per_address")) { $0 == 1 }
+        // What people see: cause and node, not a broken connection.
+        let told = try await cluster.kvctl("get", "key", "--timeout", "1s", at: [1])
+        #expect(told.status != 0 && told.errors.contains("its limit for one address"))
+        held.removeLast()
+        try await cluster[1].metric(#"kvnode_connections{kind="client"}"#) { $0 == 2 }
+        #expect(try await cluster[1].connect().put("key", "value").isWritten)
       }
     }
 
@@ -99,6 +119,13 @@ extension ProcessTests {
 }
 
 extension RawConnection {
+  fileprivate func readRefusal() async throws -> Refusal {
+    guard case .frame(let header, let body) = try await readFrame(), header.type == .refused else {
+      throw HarnessError("no refusal")
+    }
+    return try body.withUnsafeBytes { try Refusal($0) }
+  }
+
   fileprivate var localPort: UInt16 {
     var address = sockaddr_in()
     var length = socklen_t(MemoryLayout<sockaddr_in>.size)

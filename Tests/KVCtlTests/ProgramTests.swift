@@ -206,7 +206,7 @@ import Testing
     }
     let lines = (1...5_000).map { "k\($0)\tv" }.joined(separator: "\n")
     let ended = try await KvctlProcess(endpoints: cluster.endpoints)(
-      "import", "-", "--timeout", "200ms", input: Array(lines.utf8))
+      "import", "-", "--timeout", "3s", input: Array(lines.utf8))
     #expect(ended.status == 7)
     #expect(ended.text.contains("stopped after line"))
     await cluster.stop()

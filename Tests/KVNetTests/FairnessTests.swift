@@ -104,6 +104,35 @@ struct FairnessTests {
     }
   }
 
+  @Test func `what is held comes when it is told to go on, and not before`() throws {
+    final class Holding: ConnectionHandler {
+      var calls = 0
+      func onClosed(_ connection: Connection, reason: CloseReason) {}
+      func onBytes(_ bytes: UnsafeRawBufferPointer, _ connection: Connection) -> Int {
+        calls += 1
+        connection.write(UnsafeRawBufferPointer(rebasing: bytes[..<1]))
+        connection.holdInput()
+        return 1
+      }
+    }
+    try withLoop { loop in
+      let handler = Box(Holding())
+      let server = try Accounted(on: loop) { handler.value }
+      let peer = try RawPeer(port: server.port)
+      try peer.send([1, 2, 3])
+      for byte: UInt8 in 1...3 {
+        #expect(try peer.receive(1) == [byte])
+        try peer.send([9])
+        let calls = try loop.sync { handler.value.calls }
+        #expect(calls == Int(byte))
+        try loop.sync {
+          server.connections.value[0].continueInput()
+          server.connections.value[0].continueInput()
+        }
+      }
+    }
+  }
+
   @Test func `a connection that closes takes what it held out of the account`() throws {
     try withLoop { loop in
       let server = try Accounted(on: loop) { Framed { _, _ in } }

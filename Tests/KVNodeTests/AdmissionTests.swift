@@ -5,25 +5,31 @@ import Testing
 @testable import KVServer
 
 @Suite struct AdmissionTests {
+  private static let somewhere = SocketAddress(v4: 0x0a00_0001, port: 1)
+
+  private static func place(_ admission: Admission, _ address: SocketAddress = somewhere) -> Admission.Place? {
+    if case .admitted(let place) = admission.admit(address) { place } else { nil }
+  }
+
   @Test func `there are so many places, and fewer for those who have not greeted`() throws {
     let admission = Admission(connections: 3, beforeHello: 2)
-    var first = try #require(admission.admit())
-    var second = try #require(admission.admit())
-    #expect(admission.admit() == nil, "two have not greeted")
+    var first = try #require(Self.place(admission))
+    var second = try #require(Self.place(admission))
+    #expect(Self.place(admission) == nil, "two have not greeted")
     first.onGreeted()
     second.onGreeted()
     second.onGreeted()
-    var third = try #require(admission.admit())
+    var third = try #require(Self.place(admission))
     #expect(admission.snapshot == .init(all: 3, greeting: 1, refused: 0, refusedGreeting: 1))
     third.onGreeted()
-    #expect(admission.admit() == nil, "all places are taken")
+    #expect(Self.place(admission) == nil, "all places are taken")
     #expect(admission.snapshot == .init(all: 3, greeting: 0, refused: 1, refusedGreeting: 1))
   }
 
   @Test func `a place is given back once, greeted or not`() throws {
-    let admission = Admission(connections: 2, beforeHello: 2)
-    var first = try #require(admission.admit())
-    var second = try #require(admission.admit())
+    let admission = Admission(connections: 2, beforeHello: 2, perAddress: 2)
+    var first = try #require(Self.place(admission))
+    var second = try #require(Self.place(admission))
     first.onGreeted()
     for _ in 0..<3 {
       first.free()
@@ -31,6 +37,23 @@ import Testing
     }
     second.onGreeted()
     #expect(admission.snapshot == .init(all: 0, greeting: 0, refused: 0, refusedGreeting: 0))
+    #expect(Self.place(admission) != nil && Self.place(admission) != nil)
+  }
+
+  @Test func `an address has so many places, whatever its ports, and others have theirs`() throws {
+    let admission = Admission(connections: 10, beforeHello: 10, perAddress: 2)
+    var first = try #require(Self.place(admission))
+    _ = try #require(Self.place(admission, Self.somewhere.with(port: 2)))
+    guard case .refused(let refusal) = admission.admit(Self.somewhere.with(port: 3)) else {
+      Issue.record("a third one of the address is admitted")
+      return
+    }
+    #expect(refusal.reason == .tooManyConnections && refusal.retryAfterMs > 0)
+    #expect(refusal.detail.contains("2 connections of 10.0.0.1"))
+    #expect(Self.place(admission, SocketAddress(v4: 0x0a00_0002, port: 1)) != nil)
+    first.free()
+    #expect(Self.place(admission) != nil)
+    #expect(admission.snapshot == .init(all: 3, greeting: 3, refusedAddress: 1))
   }
 }
 

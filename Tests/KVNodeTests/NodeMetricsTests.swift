@@ -72,6 +72,6 @@ extension NodeMetrics {
   @Test func `an overload of a shard stands beside those of the limits`() throws {
     let family = try #require(
       NodeMetrics.sample().families.first { $0.name == "kvnode_requests_overloaded_total" })
-    #expect(family.samples.map { $0.labels[0].value } == ["one", "other", "shard_operations"])
+    #expect(family.samples.map { $0.labels[0].value } == ["one", "other", "shard_operations", "disk"])
   }
 }

@@ -33,7 +33,7 @@ enum Promtool {
     return written == bytes.count ? run("promtool check metrics <\(name) 2>&1") : nil
   }
 
-  private static func run(_ command: String) -> (status: Int32, output: String)? {
+  static func run(_ command: String) -> (status: Int32, output: String)? {
     guard let pipe = popen(command, "r") else { return nil }
     var output: [UInt8] = []
     var chunk = [UInt8](repeating: 0, count: 4_096)

@@ -78,6 +78,7 @@ import Testing
       limits:
         connections: 10000 # default
         connections_before_hello: 256 # default
+        connections_per_address: 0 # default
         peer_connections: 4096 # default
         connections_closing: 256 # default
         hello_timeout: 1500ms # KVNODE_LIMITS_HELLO_TIMEOUT

@@ -147,6 +147,9 @@ final class Attempt {
 struct LinkFault: Hashable {
   var code: KVError.Code
   var message: String
+  var retryAfter: Duration?
+
+  var error: KVError { KVError(code, message, retryAfter: retryAfter) }
 }
 
 /// What a call is about, in metrics and spans.

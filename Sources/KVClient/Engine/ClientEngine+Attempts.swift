@@ -76,7 +76,7 @@ extension ClientEngine {
     drop(attempt)
     call.tried.append(attempt.link)
     // What came of an attempt that was sent says more than that another node is not there.
-    if !call.wasSent { call.lastError = KVError(fault.code, fault.message) }
+    if !call.wasSent { call.lastError = fault.error }
     guard call.open.isEmpty else { return }
     guard let link = nextLink(for: call) else { return onNoLink(call) }
     give(call, to: link, attempt.kind)
@@ -87,7 +87,7 @@ extension ClientEngine {
     let call = attempt.call
     guard !call.isEnded else { return }
     call.progress.onEnded(.unknown)
-    onFailed(attempt, KVError(fault.code, fault.message))
+    onFailed(attempt, fault.error)
   }
 
   func onReply(_ attempt: Attempt, _ response: ClientResponse) {

@@ -116,6 +116,8 @@ extension LinkFault {
       case .tooManyConnections: .overloaded
       case .duplicateNode, .helloTimeout: .refused
       }
-    self.init(code: code, message: "\(name) refused the connection: \(refusal.detail)")
+    self.init(
+      code: code, message: "\(name) refused the connection: \(refusal.detail)",
+      retryAfter: refusal.retryAfterMs == 0 ? nil : .milliseconds(Int64(refusal.retryAfterMs)))
   }
 }

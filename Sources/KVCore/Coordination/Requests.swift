@@ -72,7 +72,12 @@ extension Shard {
   ) {
     switch request {
     case .get(let key, let quorum): startRead(key, quorum, owners, context, now, &effects)
-    case .write(let write): startWrite(write, owners, context, now, &effects)
+    case .write(let write):
+      if let failure = view.disk.refusal(of: write, at: identity.node), !planted(.diskReserveIgnored) {
+        counters.diskRefusals += 1
+        return respond(.failed(failure), context, now, &effects)
+      }
+      startWrite(write, owners, context, now, &effects)
     case .explain(let key): startExplain(key, owners, context, now, &effects)
     case .describe, .fetchLayout, .reserveCluster, .formCluster: invariant(false, "a shard was asked about the node")
     }

@@ -36,6 +36,8 @@ public struct ShardCounters: Equatable, Sendable {
   public var expiredWork: UInt64 = 0
   /// Requests refused because too many were under way.
   public var overloads: UInt64 = 0
+  /// Writes refused because only the disk's reserve is left.
+  public var diskRefusals: UInt64 = 0
   /// Records that could not be decoded: stored ones and peers'.
   public var damagedRecords: UInt64 = 0
   public var malformedRecords: UInt64 = 0

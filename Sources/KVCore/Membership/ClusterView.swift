@@ -20,6 +20,7 @@ public struct ClusterView: Equatable, Sendable {
   /// Seals context tokens.
   public let secret: ClusterSecret
   public let standing: Standing
+  public let disk: DiskRoom
 
   /// Whether this node's copies may be trusted, and so whether it takes part.
   public enum Standing: Equatable, Sendable {
@@ -45,12 +46,14 @@ public struct ClusterView: Equatable, Sendable {
   }
 
   public init(
-    node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none, standing: Standing = .confirmed
+    node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none, standing: Standing = .confirmed,
+    disk: DiskRoom = .enough
   ) {
     self.node = node
     self.layouts = layouts
     self.secret = secret
     self.standing = standing
+    self.disk = disk
   }
 
   /// The layout that new requests are placed by.

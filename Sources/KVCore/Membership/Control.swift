@@ -33,6 +33,7 @@ public struct Control: Sendable {
   var forming: [ClientRef] = []
   var mistaken: (node: NodeID, cluster: ClusterID)?
   var measurements = NodeDescription.Measurements()
+  var disk = DiskWatch()
   var isDraining = false
   /// What follows once each state that was handed over to be persisted is synced, oldest first.
   var pending: [AfterPersist] = []
@@ -84,7 +85,7 @@ public struct Control: Sendable {
     case .linkChanged(let node, let isUp): onLinkChanged(node, isUp, now, &effects)
     case .linkRefused(let node, let refusal): onLinkRefused(node, refusal, now, &effects)
     case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
-    case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now)
+    case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now, &effects)
     case .shardsOpened: onShardsOpened(&effects)
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
@@ -100,6 +101,7 @@ public struct Control: Sendable {
     settings = recovery.settings
     syncs = recovery.syncs
     release = recovery.release
+    disk.limitPercent = recovery.diskLimitPercent
     placed = recovery.placed
     seeds = recovery.seeds
     gossip.random = PRNG(seed: recovery.seed)
@@ -184,7 +186,7 @@ public struct Control: Sendable {
 
   mutating func publish(_ now: Now, _ effects: inout [Effect]) {
     let view = ClusterView(
-      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing)
+      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room)
     if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
@@ -234,9 +236,14 @@ public struct Control: Sendable {
   }
 
   private mutating func onMeasured(
-    _ measurements: NodeDescription.Measurements, _ slow: [NodeID], _ now: Now
+    _ measurements: NodeDescription.Measurements, _ slow: [NodeID], _ now: Now, _ effects: inout [Effect]
   ) {
     self.measurements = measurements
+    if disk.onMeasured(usedBytes: measurements.diskUsedBytes, totalBytes: measurements.diskTotalBytes) {
+      effects.append(.note(.diskRoom(disk.room)))
+      publish(now, &effects)
+    }
+    self.measurements.isDiskNearlyFull = disk.room != .enough
     for index in peers.indices where [.up, .slow].contains(peers[index].health) {
       let health: NodeDescription.Peer.Health = slow.contains(peers[index].member.id) ? .slow : .up
       if peers[index].health != health {

@@ -57,6 +57,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case silentOwnerForgotten = "silent-owner-forgotten"
   /// A leaf's mark goes with any exchange, complete or not.
   case markClearedEarly = "mark-cleared-early"
+  /// A node takes clients' values though only its disk's reserve is left.
+  case diskReserveIgnored = "disk-reserve-ignored"
 }
 
 #if Planted

@@ -10,6 +10,8 @@ public struct ControlRecovery: Equatable, Sendable {
   public var settings: ClusterSettings
   public var syncs: Bool
   public var release: String
+  /// Of the disk in use, from which on clients' values are refused; 100 = never.
+  public var diskLimitPercent = 95
   /// Layouts whose preference lists are known already: they cost milliseconds to work out. The simulator's nodes share
   /// them.
   public var placed: [ClusterView.LiveLayout] = []
@@ -91,6 +93,8 @@ extension Control {
     case confirmed(Generation)
     /// A peer knows of a start that this one does not descend from.
     case overtaken(by: Generation, saysPeer: String)
+    /// Clients' values are refused from now on, or taken again.
+    case diskRoom(DiskRoom)
     /// This node knows of a later start of a peer than the one that claims to be it.
     case peerOvertaken(NodeID, name: String, claimed: Generation, known: Generation)
     /// What is known of a member has changed.

@@ -98,6 +98,11 @@ public struct NodeDescription: Hashable, Sendable {
       hints[index].marks &+= waiting.marks
       hints[index].ageMs = max(hints[index].ageMs, waiting.ageMs)
     }
+    /// Requests that it coordinated and that have ended, since its start.
+    public var reads: UInt64 = 0
+    public var writes: UInt64 = 0
+    /// Only its disk's reserve is left: it refuses clients' values.
+    public var isDiskNearlyFull = false
 
     public init() {}
   }
@@ -149,7 +154,8 @@ public struct NodeDescription: Hashable, Sendable {
 // | 1 | syncs before it acknowledges |
 // | 2+n | release |
 // | 8 | expected node id |
-// | 8·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs, repair age ms |
+// | 10·8 | uptime ms, disk used, disk total, data bytes, keys, read p99 µs, write p99 µs, repair age ms, reads, writes |
+// | 1 | disk nearly full |
 // | 2 | peers, then for each: node id 8, health 1, since ms 8 |
 // | 2 | nodes that hints wait for, then for each: node id 8, keys 8, leaves 8, age ms 8 |
 extension NodeDescription {
@@ -167,7 +173,9 @@ extension NodeDescription {
     for value in [
       measurements.uptimeMs, measurements.diskUsedBytes, measurements.diskTotalBytes, measurements.dataBytes,
       measurements.keys, measurements.readP99Us, measurements.writeP99Us, measurements.repairAgeMs,
+      measurements.reads, measurements.writes,
     ] { bytes.append(integer: value) }
+    bytes.append(bool: measurements.isDiskNearlyFull)
     bytes.append(integer: UInt16(peers.count))
     for peer in peers {
       bytes.append(integer: peer.node.value)
@@ -202,6 +210,9 @@ extension NodeDescription {
     measurements.readP99Us = try reader.u64()
     measurements.writeP99Us = try reader.u64()
     measurements.repairAgeMs = try reader.u64()
+    measurements.reads = try reader.u64()
+    measurements.writes = try reader.u64()
+    measurements.isDiskNearlyFull = try reader.bool()
     let count = Int(try reader.u16())
     guard count <= Limits.membersMax else { throw .outOfBounds }
     peers = []

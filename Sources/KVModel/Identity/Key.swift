@@ -21,6 +21,9 @@ public struct Key: Hashable, Sendable {
   @usableFromInline static let prefixBytes = 12
 
   /// A key from its parts. The partition key has at least 1 byte, both parts together at most 256.
+  ///
+  /// Inlined, since through the protocol of another module each byte is a call.
+  @inlinable
   public init(namespace: UInt16 = 0, partitionKey: some Collection<UInt8>, sortKey: some Collection<UInt8>)
     throws(Fault)
   {
@@ -40,6 +43,7 @@ public struct Key: Hashable, Sendable {
   }
 
   /// A key without a sort key.
+  @inlinable
   public init(namespace: UInt16 = 0, _ partitionKey: some Collection<UInt8>) throws(Fault) {
     try self.init(namespace: namespace, partitionKey: partitionKey, sortKey: EmptyCollection())
   }

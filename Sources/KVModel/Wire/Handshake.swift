@@ -186,7 +186,8 @@ public struct Welcome: Hashable, Sendable {
   }
 }
 
-/// Why a connection was turned away; the connection closes behind it. Body: reason 1, detail 2+n.
+/// Why a connection was turned away; the connection closes behind it. Body: reason 1, detail 2+n, and 4 of when to try
+/// again, milliseconds, where something is known.
 public struct Refusal: Hashable, Sendable {
   public enum Reason: UInt8, Sendable {
     /// The first frame was not a HELLO, or not our protocol.
@@ -209,15 +210,19 @@ public struct Refusal: Hashable, Sendable {
 
   public var reason: Reason
   public var detail: String
+  /// When to try again, milliseconds; 0 = nothing is known.
+  public var retryAfterMs: UInt32
 
-  public init(_ reason: Reason, _ detail: String) {
+  public init(_ reason: Reason, _ detail: String, retryAfterMs: UInt32 = 0) {
     self.reason = reason
     self.detail = detail
+    self.retryAfterMs = retryAfterMs
   }
 
   public func encode(into bytes: inout [UInt8]) {
     bytes.append(reason.rawValue)
     bytes.append(text: detail, max: Failure.detailBytesMax)
+    if retryAfterMs > 0 { bytes.append(integer: retryAfterMs) }
   }
 
   public init(_ body: UnsafeRawBufferPointer) throws(DecodeError) {
@@ -226,6 +231,10 @@ public struct Refusal: Hashable, Sendable {
     guard let reason = Reason(rawValue: tag) else { throw .unknownTag(tag) }
     self.reason = reason
     detail = try reader.text(max: Failure.detailBytesMax)
+    retryAfterMs = 0
+    guard reader.remaining > 0 else { return }
+    retryAfterMs = try reader.u32()
     try reader.end()
+    guard retryAfterMs > 0 else { throw .notCanonical }
   }
 }

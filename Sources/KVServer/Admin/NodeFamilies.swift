@@ -15,6 +15,13 @@ extension NodeMetrics {
       .gauge("kvnode_disk_used_bytes", "Used on the file system of the data directory.", Double(disk.usedBytes)),
       .gauge("kvnode_disk_free_bytes", "That the node may still write there.", Double(disk.freeBytes)),
       .gauge("kvnode_disk_size_bytes", "Size of that file system.", Double(disk.totalBytes)),
+      .gauge(
+        "kvnode_disk_nearly_full", "1 while values of clients are refused because only the disk's reserve is left.",
+        disk.isNearlyFull ? 1 : 0),
+      .gauge(
+        "kvnode_repair_age_seconds",
+        "Since the partition that waits longest was compared with another owner, or since the start.",
+        Double(min(repairAgeMs ?? .max, uptimeMs)) / 1_000),
     ]
   }
 

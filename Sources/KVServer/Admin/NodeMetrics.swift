@@ -10,6 +10,8 @@ public struct NodeMetrics: Sendable {
   public var layoutVersion: UInt32 = 0
   public var isReady = false
   public var uptimeMs: UInt64 = 0
+  /// Since the partition that waits longest was compared with another owner; nil while one never was.
+  public var repairAgeMs: UInt64?
   /// Whether a write is synced before it is acknowledged.
   public var syncs = true
   /// By shard index.
@@ -67,6 +69,8 @@ public struct NodeMetrics: Sendable {
     /// What this process may still write.
     public var freeBytes: UInt64 = 0
     public var totalBytes: UInt64 = 0
+    /// Clients' values are refused.
+    public var isNearlyFull = false
 
     public init() {}
   }

@@ -15,6 +15,9 @@ struct ShardSnapshot: Sendable {
   var layoutVersion: UInt32
   var standing: ClusterView.Standing
   var isOpen: Bool
+  var isDiskNearlyFull: Bool
+  /// nil: a partition was never compared since the start.
+  var repairAge: Span64?
 }
 
 extension NodeServer {
@@ -47,6 +50,10 @@ extension NodeServer {
     metrics.gossip = gossip.counters
     metrics.members = Dictionary(grouping: gossip.members, by: \.state).mapValues { UInt64($0.count) }
     metrics.membersWithOtherLayout = UInt64(gossip.otherLayouts)
+    metrics.disk.isNearlyFull = shards.contains { $0.isDiskNearlyFull }
+    if shards.allSatisfy({ $0.repairAge != nil }) {
+      metrics.repairAgeMs = shards.compactMap { $0.repairAge?.milliseconds }.max()
+    }
     return metrics
   }
 
@@ -87,6 +94,7 @@ extension NodeServer {
     let (clients, peers) = (clientAdmission.snapshot, peerAdmission.snapshot)
     let unheard: [NodeMetrics.Tally] = [
       .init("connections", clients.refused), .init("peer_connections", peers.refused),
+      .init("connections_per_address", clients.refusedAddress),
       .init("connections_before_hello", clients.refusedGreeting + peers.refusedGreeting),
       .init("out_of_descriptors", outOfDescriptors),
     ]
@@ -132,7 +140,8 @@ extension ShardHost {
     return ShardSnapshot(
       metrics: metrics, host: counters, clients: own, peers: peers, peersKnown: members.count,
       peersUp: members.count { shard.reachability.standing(of: $0.id, at: now.instant) != .away },
-      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil)
+      layoutVersion: shard.view.layoutVersion, standing: shard.view.standing, isOpen: openStorage != nil,
+      isDiskNearlyFull: shard.view.disk != .enough, repairAge: shard.repairAge(at: now))
   }
 }
 

@@ -21,7 +21,7 @@ extension NodeMetrics {
       .tallies("kvnode_failures_total", "Answers to clients that were failures.", label: "code", failures),
       .tallies(
         "kvnode_requests_overloaded_total", "Requests refused as overloaded, by the limit that they met.",
-        label: "limit", overloads + [refusedByShards]),
+        label: "limit", overloads + [refusedByShards, Tally("disk", sum { $0.counters.diskRefusals })]),
     ]
   }
 

@@ -30,8 +30,9 @@ final class ClientConnection: ConnectionHandler {
   private var unreadSince: Instant?
   /// When `FairShare` last counted it.
   private var lastWindow: UInt32 = 0
-  /// Since when it has sent more than its share at a time; nil when it has not.
-  private var greedySince: Instant?
+  private var backlog = Backlog()
+  /// Frames that it may have when the input that was held goes on; 0 while nothing is held.
+  private var granted = 0
 
   init(id: UInt64, place: Admission.Place, host: ShardHost) {
     self.id = id
@@ -50,13 +51,16 @@ final class ClientConnection: ConnectionHandler {
 
   func onBytes(_ bytes: UnsafeRawBufferPointer, _ connection: Connection) -> Int {
     var offset = 0
-    var share = host.clients.framesThisTurn(&lastWindow)
+    backlog.onFrames(at: host.now.instant)
+    let frames = host.clients.framesThisTurn(&lastWindow, isFlood: backlog.isFlood, granted: granted)
+    var share = frames
+    granted = 0
+    defer { if !backlog.isFlood { host.clients.onOthersFrames(frames - share) } }
     while phase != .closing {
       // Its replies are not read, or it has had its share of this turn: the rest comes again.
       if connection.isReadingPaused { return offset }
       if share == 0, offset < bytes.count {
-        connection.yieldInput()
-        greedySince = greedySince ?? host.now.instant
+        leaveRest(connection)
         return offset
       }
       let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
@@ -64,7 +68,7 @@ final class ClientConnection: ConnectionHandler {
       switch FrameScan.next(in: rest, bodyBytesMax: bodyBytesMax) {
       case .incomplete(let neededBytes):
         connection.neededBytes = neededBytes
-        greedySince = nil
+        backlog.onCaughtUp(at: host.now.instant)
         if rest.isEmpty { unfinishedSince = nil } else if unfinishedSince == nil { unfinishedSince = host.now.instant }
         return offset
       case .malformed(let error):
@@ -77,6 +81,18 @@ final class ClientConnection: ConnectionHandler {
       }
     }
     return bytes.count
+  }
+
+  private func leaveRest(_ connection: Connection) {
+    backlog.onLeft(at: host.now.instant)
+    guard backlog.isFlood, host.clients.hold(self) else { return connection.yieldInput() }
+    connection.holdInput()
+  }
+
+  /// What was held may go on with so many frames.
+  func goOn(frames: Int) {
+    granted = frames
+    connection?.continueInput()
   }
 
   private func onFrame(_ header: FrameHeader, _ body: UnsafeRawBufferPointer) {
@@ -219,7 +235,7 @@ final class ClientConnection: ConnectionHandler {
   func slowSince(_ slowness: HostCounters.Slowness) -> Instant? {
     switch slowness {
     case .slowReader: unreadSince
-    case .slowWriter: connection?.isReadingPaused == true ? nil : unfinishedSince ?? greedySince
+    case .slowWriter: connection?.isReadingPaused == true ? nil : unfinishedSince ?? backlog.since
     case .frameTimeout: connection?.isReadingPaused == true ? nil : unfinishedSince
     }
   }
@@ -265,7 +281,8 @@ final class ClientConnection: ConnectionHandler {
 
   private func end() {
     phase = .closing
-    (unfinishedSince, unreadSince, greedySince) = (nil, nil, nil)
+    (unfinishedSince, unreadSince) = (nil, nil)
+    backlog.end()
     place.free()
     cancelAll()
   }

@@ -13,6 +13,9 @@ final class ClientTable {
   /// Requests under way.
   var requestBytes = 0
   private(set) var share: FairShare
+  private var floods = FloodQueue()
+  private var timers: TimerClient?
+  private var isAwaitingFreeLoop = false
   private var connections: [UInt64: ClientConnection] = [:]
   private var nextID: UInt64
   private var helloDeadlines: [(client: UInt64, at: Instant)] = []
@@ -51,13 +54,44 @@ final class ClientTable {
     host.counters.clientsAccepted += 1
   }
 
-  func onClosed(_ client: ClientConnection) { connections[client.id] = nil }
+  func onClosed(_ client: ClientConnection) {
+    connections[client.id] = nil
+    floods.remove(client.id)
+  }
 
   func drain() { for client in connections.values { client.goAway() } }
 
   func refuseAll(_ refusal: Refusal) { for client in connections.values { client.refuse(refusal) } }
 
-  func framesThisTurn(_ lastWindow: inout UInt32) -> Int { share.frames(&lastWindow) }
+  // MARK: Shares
+
+  func framesThisTurn(_ lastWindow: inout UInt32, isFlood: Bool, granted: Int) -> Int {
+    let frames = share.frames(&lastWindow, isFlood: isFlood)
+    return granted > 0 ? granted : frames
+  }
+
+  /// A client that floods waits until the others, if there are any, leave it something. False: it need not.
+  func hold(_ client: ClientConnection) -> Bool {
+    guard share.others > 0 else { return false }
+    floods.add(client.id)
+    if !isAwaitingFreeLoop { awaitFreeLoop() }
+    return true
+  }
+
+  /// Clients that do not flood had so many frames handled.
+  func onOthersFrames(_ frames: Int) {
+    if let next = floods.onOthers(frames: frames, of: share.others, at: host.now.instant) {
+      connections[next]?.goOn(frames: 1)
+    }
+  }
+
+  private func awaitFreeLoop() {
+    isAwaitingFreeLoop = true
+    let timers = timers ?? host.loop.makeTimerClient(self)
+    self.timers = timers
+    let soonest = host.now.instant.advanced(by: FloodQueue.patience)
+    host.loop.schedule(at: max(floods.due, soonest).nanoseconds, 0, for: timers)
+  }
 
   // MARK: Time
 
@@ -101,5 +135,16 @@ final class ClientTable {
       host.counters.onDropped(reason)
       client.cutOff()
     }
+  }
+}
+
+extension ClientTable: TimerHandler {
+  /// Somebody is held: has the loop nothing else to do?
+  func onTimer(_ token: UInt64) {
+    isAwaitingFreeLoop = false
+    if floods.isEmpty { return }
+    if host.now.instant < floods.due { return awaitFreeLoop() }
+    let (clients, frames) = floods.onFree(framesATurn: share.framesATurn)
+    for client in clients { connections[client]?.goOn(frames: frames) }
   }
 }

@@ -31,6 +31,11 @@ extension ControlHost {
         stop this node and restore the old data directory, or wait for the release that can replace a node
         """,
         metadata: ["expected": "\(expected)", "cluster": "\(cluster)"])
+    case .diskRoom(.reserveOnly(let usedPercent, let resumesBelow)):
+      logger.error(
+        "the disk is nearly full: values of clients are refused; reads, deletes, repair and other nodes' writes go on",
+        metadata: ["used_percent": "\(usedPercent)", "resumes_below_percent": "\(resumesBelow)"])
+    case .diskRoom(.enough): logger.info("the disk has room again: values of clients are taken")
     case .confirmed(let generation):
       logger.info("this start is confirmed by a majority", metadata: ["generation": "\(generation.number)"])
     case .overtaken(by: let known, saysPeer: let name):

@@ -58,17 +58,21 @@ final class ControlHost: @unchecked Sendable {
   }
 
   private func onAccepted(client descriptor: Int32, _ address: SocketAddress) {
-    guard let place = node.clientAdmission.admit() else { return Posix.discard(descriptor: descriptor) }
     nextClientLoop = (nextClientLoop + 1) % node.hosts.count
     let host = node.hosts[nextClientLoop]
-    host.loop.execute { host.clients.onAccepted(descriptor, address, place) }
+    switch node.clientAdmission.admit(address) {
+    case .admitted(let place): host.loop.execute { host.clients.onAccepted(descriptor, address, place) }
+    case .refused(let refusal): host.loop.execute { TurnedAway.tell(refusal, descriptor, address, host) }
+    }
   }
 
   private func onAccepted(peer descriptor: Int32, _ address: SocketAddress) {
-    guard let place = node.peerAdmission.admit() else { return Posix.discard(descriptor: descriptor) }
     nextPeerLoop = (nextPeerLoop + 1) % node.hosts.count
     let host = node.hosts[nextPeerLoop]
-    host.loop.execute { host.onAccepted(peer: descriptor, address, place) }
+    switch node.peerAdmission.admit(address) {
+    case .admitted(let place): host.loop.execute { host.onAccepted(peer: descriptor, address, place) }
+    case .refused(let refusal): host.loop.execute { TurnedAway.tell(refusal, descriptor, address, host) }
+    }
   }
 
   func beginDrain() {

@@ -266,6 +266,7 @@ final class ShardHost: @unchecked Sendable {
   }
 
   func onVisited(_ connection: Connection) { visits.removeAll { $0.connection === connection } }
+  func onClosed(_ connection: Connection) { closing.remove(connection) }
 
   /// A connection that closes after its last word gets a while to be read.
   func onClosing(_ connection: Connection) { closing.add(connection, at: now.instant) }

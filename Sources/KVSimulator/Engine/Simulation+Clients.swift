@@ -204,6 +204,7 @@ extension Simulation {
       return respond(.failed(.notInCluster(for: request)), to: reference, node)
     }
     node.requests[client] = header.requestID
+    watchReserve(node, request, header.requestID, client, partition)
     turn(
       node, partition.shard(of: node.shards.count),
       .request(request, from: reference, deadline: Instant(nanoseconds: header.deadlineMs &* 1_000_000)))
@@ -219,6 +220,7 @@ extension Simulation {
     guard client.connection < clients.count else { return }
     let index = Int(client.connection)
     if node.requests[index] == client.request { node.requests[index] = nil }
+    checkReserve(node, response, client)
     var bytes: [UInt8] = []
     let header = FrameHeader(type: response.frameType, requestID: client.request)
     header.appendFrame(to: &bytes) { response.encode(into: &$0) }

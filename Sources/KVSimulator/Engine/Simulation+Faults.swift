@@ -26,6 +26,7 @@ extension Simulation {
     case .slowDisk: node.syncFactor = 100
     case .syncFails: node.nextSyncFault = StorageFault(.ioError, path: "log", detail: "the sync failed")
     case .diskFull: node.isDiskFull = true
+    case .diskNearlyFull: setDisk(of: node, usedPercent: 96)
     case .bitFlip: flip(node, fault.detail)
     case .wipe: wipe(node, for: fault.lasts)
     case .goBack: takeImage(of: node, index, for: fault.lasts)
@@ -50,6 +51,7 @@ extension Simulation {
     case .diskFull:
       node.isDiskFull = false
       start(node)
+    case .diskNearlyFull: setDisk(of: node, usedPercent: 50)
     }
   }
 
@@ -73,7 +75,7 @@ extension Simulation {
       }
       return ways
     case .crash, .blackout, .restart, .pause, .clog, .clockStep, .clockDayBack, .clockHourAhead, .slowDisk, .syncFails,
-      .diskFull, .bitFlip, .wipe, .goBack:
+      .diskFull, .diskNearlyFull, .bitFlip, .wipe, .goBack:
       return []
     }
   }
@@ -88,6 +90,7 @@ extension Simulation {
   func resume(_ node: SimulatedNode) {
     guard node.condition == .paused else { return }
     node.condition = .running
+    measureDisk(of: node)
     let waiting = node.waiting
     node.waiting = []
     for event in waiting { queue.push(event, at: time) }

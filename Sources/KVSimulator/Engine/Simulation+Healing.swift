@@ -76,6 +76,7 @@ extension Simulation {
     node.syncFactor = 1
     node.isDiskFull = false
     for disk in node.disks { disk.faults.readError = 0 }
+    setDisk(of: node, usedPercent: 50)
     node.nextSyncFault = nil
     node.clock.wallOffsetMs = 0
     node.acceptedStamp = Array(repeating: .zero, count: node.acceptedStamp.count)

@@ -67,7 +67,9 @@ extension Simulation {
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
     recovery.placed = [placed]
     recovery.seed = gossipDraws.next()
+    node.isReserveAnnounced = false
     stepControl(node, .recovered(recovery))
+    measureDisk(of: node)
     for peer in nodes.indices where peer != node.index { planConnect(node.index, peer, soon: true) }
   }
 

@@ -42,6 +42,12 @@ final class SimulatedNode {
   var nextSyncFault: StorageFault?
   /// The disk is full: syncs fail, and the node does not start.
   var isDiskFull = false
+  /// Of the disk in use, percent.
+  var diskPercent: UInt64 = 50
+  /// The machines have been told that only the reserve is left.
+  var isReserveAnnounced = false
+  /// Requests of clients that came to this node, an owner, since then, by the client's place.
+  var reserveRequests: [Int: (request: UInt64, isPut: Bool)] = [:]
   /// Stays down after the faults: no part of the healed core.
   var isLeftOut = false
   /// Its disks were wiped: it is no member any more.

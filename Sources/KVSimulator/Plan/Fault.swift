@@ -28,6 +28,8 @@ public struct Fault: Equatable, Sendable {
     case syncFails = "sync-fails"
     /// The disk is full for a while: the process dies and does not start.
     case diskFull = "disk-full"
+    /// Only the disk's reserve is left: the node refuses clients' values, and does all else.
+    case diskNearlyFull = "disk-nearly-full"
     /// A bit of a stored record flips.
     case bitFlip = "bit-flip"
     /// A node's disks are lost while it is down: it comes back as a stranger.
@@ -79,7 +81,7 @@ public struct Fault: Equatable, Sendable {
         if !prng.chance(1, of: 10) { continue }
       case .pause: fault.lasts = min(fault.lasts, 120_000_000_000)
       case .crash, .blackout, .restart, .cut, .cutOneWay, .isolate, .halves, .clog, .clockStep, .clockDayBack,
-        .clockHourAhead, .slowDisk, .syncFails, .diskFull:
+        .clockHourAhead, .slowDisk, .syncFails, .diskFull, .diskNearlyFull:
         break
       }
       faults.append(fault)

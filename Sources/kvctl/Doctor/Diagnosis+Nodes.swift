@@ -38,11 +38,14 @@ extension Diagnosis {
       let measured = description.measurements
       guard measured.diskTotalBytes > 0 else { return nil }
       let percent = measured.diskUsedBytes.multipliedReportingOverflow(by: 100).partialValue / measured.diskTotalBytes
-      guard percent >= Diagnosis.diskPercent.warning else { return nil }
+      guard percent >= Diagnosis.diskPercent.warning || measured.isDiskNearlyFull else { return nil }
       let rest = Units.size(bytes: measured.diskTotalBytes - min(measured.diskTotalBytes, measured.diskUsedBytes))
+      let isTrouble = percent >= Diagnosis.diskPercent.trouble || measured.isDiskNearlyFull
       return Finding(
-        percent >= Diagnosis.diskPercent.trouble ? .trouble : .warning, "disk_nearly_full", description.member.name,
-        "its file system is \(percent) % full, \(rest) are left; a node whose disk is full stops",
+        isTrouble ? .trouble : .warning, "disk_nearly_full", description.member.name,
+        "its file system is \(percent) % full, \(rest) are left; "
+          + (measured.isDiskNearlyFull
+            ? "it refuses new values, deletes go on" : "from limits.disk_percent on it refuses new values"),
         remedy: "ssh \(description.member.host) df -h; its data take \(Units.size(bytes: measured.dataBytes))")
     }
   }

@@ -92,7 +92,9 @@ struct ClusterHealth {
     return (.down(sinceMs: views.filter { [.unreachable, .dead].contains($0.health) }.map(\.sinceMs).max()), nil)
   }
 
-  var isWhole: Bool { rows.allSatisfy { $0.condition == .up } && links.isEmpty }
+  var isWhole: Bool {
+    rows.allSatisfy { $0.condition == .up && $0.description?.measurements.isDiskNearlyFull != true } && links.isEmpty
+  }
 }
 
 extension ClusterHealth {
@@ -102,7 +104,10 @@ extension ClusterHealth {
   private func warning(_ row: Row) -> String? {
     let name = row.member.name
     switch row.condition {
-    case .up: return nil
+    case .up:
+      guard let measured = row.description?.measurements, measured.isDiskNearlyFull else { return nil }
+      return
+        "\(name) refuses new values: its disk is \(Units.percent(measured.diskUsedBytes, of: measured.diskTotalBytes, digits: 0)) full"
     case .slow: return "\(name) answers its peers late"
     case .draining: return "\(name) is draining and takes nothing new"
     case .down(let sinceMs):

@@ -47,6 +47,7 @@ enum StatusDocument {
     var table = Table(heading)
     table.rows = health.rows.map { cells($0, of: health.copies) }
     return table.lines { cell, column in
+      if column == 5, cell.hasSuffix("!") { return colour.red(cell) }
       guard column == 1 else { return cell }
       return cell.hasSuffix("!") ? colour.red(cell) : cell == "up" ? colour.green(cell) : colour.yellow(cell)
     }
@@ -58,8 +59,7 @@ enum StatusDocument {
       row.member.name, word(row.condition), row.member.zone.isEmpty ? "-" : row.member.zone,
       JSON.fixed(Double(row.member.weight) / 100, digits: 1),
       Units.percent(UInt64(row.copies), of: UInt64(copies), digits: 1),
-      measured.map { Units.percent($0.diskUsedBytes, of: $0.diskTotalBytes, digits: 0) } ?? "-",
-      measured.map(latencies) ?? "-", measured.map { "\($0.hintsWaiting)" } ?? "-",
+      measured.map(disk) ?? "-", measured.map(latencies) ?? "-", measured.map { "\($0.hintsWaiting)" } ?? "-",
       measured.map(repaired) ?? "-",
     ]
   }
@@ -78,6 +78,12 @@ enum StatusDocument {
     }
   }
 
+  /// With a mark while only the reserve is left.
+  static func disk(_ measured: NodeDescription.Measurements) -> String {
+    Units.percent(measured.diskUsedBytes, of: measured.diskTotalBytes, digits: 0)
+      + (measured.isDiskNearlyFull ? "!" : "")
+  }
+
   private static func repaired(_ measured: NodeDescription.Measurements) -> String {
     switch measured.repairAgeMs {
     case 0: "-"
@@ -86,7 +92,7 @@ enum StatusDocument {
     }
   }
 
-  private static func latencies(_ measured: NodeDescription.Measurements) -> String {
+  static func latencies(_ measured: NodeDescription.Measurements) -> String {
     if measured.readP99Us == 0, measured.writeP99Us == 0 { return "-" }
     return "\(milliseconds(measured.readP99Us))/\(milliseconds(measured.writeP99Us)) ms"
   }
@@ -128,7 +134,8 @@ enum StatusDocument {
       ("release", .text(description.release)), ("shards", .integer(Int64(description.shards))),
       ("syncs", .bool(description.syncs)), ("uptime_ms", .integer(measured.uptimeMs)),
       ("disk_used_bytes", .integer(measured.diskUsedBytes)), ("disk_total_bytes", .integer(measured.diskTotalBytes)),
-      ("data_bytes", .integer(measured.dataBytes)), ("keys", .integer(measured.keys)),
+      ("disk_nearly_full", .bool(measured.isDiskNearlyFull)), ("data_bytes", .integer(measured.dataBytes)),
+      ("keys", .integer(measured.keys)), ("reads", .integer(measured.reads)), ("writes", .integer(measured.writes)),
       ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
       ("hints_waiting", .integer(measured.hintsWaiting)),
       ("repair_age_ms", measured.repairAgeMs == .max ? .null : .integer(measured.repairAgeMs)),

@@ -6,8 +6,8 @@ struct TopVerb: Verb {
   static let configuration = CommandConfiguration(
     commandName: "top", abstract: "Shows the nodes as they work, refreshed in place.",
     discussion: """
-      A row for each member: its latencies as coordinator over the last minute, what it holds, and how that grows. Ends
-      with Ctrl-C. In a pipe it prints one table after another; with -o jsonl one document a line.
+      A row for each member: the reads and writes that it coordinates, their latencies over the last minute, what it
+      holds, and how that grows. Ends with Ctrl-C. In a pipe it prints one table after another; with -o jsonl one document a line.
 
       Example: kvctl top
       Example: kvctl top --watch 500ms
@@ -36,9 +36,9 @@ struct TopVerb: Verb {
 /// `kvctl top`, for people and for programs.
 enum TopDocument {
   static func report(_ health: ClusterHealth, before: [NodeDescription], colour: Colour) -> Report {
-    let rows = health.rows.map { row in (row, growth(of: row, since: before)) }
+    let rows = health.rows.map { row in (row, Rates(of: row, since: before)) }
     var report = Report(.array(rows.map(json)))
-    var table = Table(["NODE", "STATE", "P99 READ", "P99 WRITE", "KEYS", "KEYS/S", "DATA", "DISK", "UP"])
+    var table = Table(["NODE", "STATE", "READS/S", "WRITES/S", "P99 R/W", "KEYS", "KEYS/S", "DATA", "DISK"])
     table.rows = rows.map(cells)
     report.lines = table.lines { cell, column in
       column != 1 ? cell : cell == "up" ? colour.green(cell) : colour.red(cell)
@@ -47,36 +47,46 @@ enum TopDocument {
     return report
   }
 
-  /// Keys that a node gained a second, by its own uptime; nil when it does not answer, or restarted in between.
-  static func growth(of row: ClusterHealth.Row, since before: [NodeDescription]) -> Double? {
-    guard let now = row.description?.measurements,
-      let then = before.first(where: { $0.member.id == row.member.id })?.measurements, now.uptimeMs > then.uptimeMs
-    else { return nil }
-    return (Double(now.keys) - Double(then.keys)) * 1_000 / Double(now.uptimeMs - then.uptimeMs)
+  /// What a node did a second, by its own uptime; nil when it does not answer, or restarted in between.
+  struct Rates {
+    var keys: Double
+    var reads: Double
+    var writes: Double
+
+    init?(of row: ClusterHealth.Row, since before: [NodeDescription]) {
+      guard let now = row.description?.measurements,
+        let then = before.first(where: { $0.member.id == row.member.id })?.measurements, now.uptimeMs > then.uptimeMs,
+        now.reads >= then.reads, now.writes >= then.writes
+      else { return nil }
+      let seconds = Double(now.uptimeMs - then.uptimeMs) / 1_000
+      keys = (Double(now.keys) - Double(then.keys)) / seconds
+      reads = Double(now.reads - then.reads) / seconds
+      writes = Double(now.writes - then.writes) / seconds
+    }
   }
 
-  private static func cells(_ row: ClusterHealth.Row, _ growth: Double?) -> [String] {
+  private static func cells(_ row: ClusterHealth.Row, _ rates: Rates?) -> [String] {
     guard let measured = row.description?.measurements else {
       return [row.member.name, StatusDocument.word(row.condition)] + [String](repeating: "-", count: 7)
     }
+    func whole(_ value: Double?) -> String { value.map { JSON.fixed($0, digits: 0) } ?? "-" }
     return [
-      row.member.name, StatusDocument.word(row.condition), latency(measured.readP99Us), latency(measured.writeP99Us),
-      Units.count(measured.keys), growth.map { JSON.fixed($0, digits: 0) } ?? "-",
-      Units.size(bytes: measured.dataBytes),
-      Units.percent(measured.diskUsedBytes, of: measured.diskTotalBytes, digits: 0), Units.span(ms: measured.uptimeMs),
+      row.member.name, StatusDocument.word(row.condition), whole(rates?.reads), whole(rates?.writes),
+      StatusDocument.latencies(measured), Units.count(measured.keys), whole(rates?.keys),
+      Units.size(bytes: measured.dataBytes), StatusDocument.disk(measured),
     ]
   }
 
-  private static func latency(_ us: UInt64) -> String { us == 0 ? "-" : "\(Text.milliseconds(us: Double(us))) ms" }
-
-  private static func json(_ row: ClusterHealth.Row, _ growth: Double?) -> JSON {
+  private static func json(_ row: ClusterHealth.Row, _ rates: Rates?) -> JSON {
     var members: [(String, JSON)] = [
       ("node", .text(row.member.name)), ("state", .text(StatusDocument.word(row.condition).filter { $0 != "!" })),
     ]
     if let measured = row.description?.measurements {
       members += [
         ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
-        ("keys", .integer(measured.keys)), ("keys_per_s", .optional(growth) { .fraction($0, digits: 1) }),
+        ("keys", .integer(measured.keys)), ("keys_per_s", .optional(rates?.keys) { .fraction($0, digits: 1) }),
+        ("reads_per_s", .optional(rates?.reads) { .fraction($0, digits: 1) }),
+        ("writes_per_s", .optional(rates?.writes) { .fraction($0, digits: 1) }),
         ("data_bytes", .integer(measured.dataBytes)), ("disk_used_bytes", .integer(measured.diskUsedBytes)),
         ("disk_total_bytes", .integer(measured.diskTotalBytes)), ("uptime_ms", .integer(measured.uptimeMs)),
       ]

@@ -90,6 +90,9 @@ enum SettingTable {
       "limits.connections_before_hello", \.node.limits.connectionsBeforeHello, .whole(1...1_000_000),
       "of each port, not greeted yet: strangers cannot use up the rest"),
     .number(
+      "limits.connections_per_address", \.node.limits.connectionsPerAddress, .whole(1...1_000_000, or: 0),
+      "clients of one address; 0 = no limit, since a proxy or NAT has one address for many"),
+    .number(
       "limits.peer_connections", \.node.limits.peerConnections, .whole(1...1_000_000),
       "of the peer port; a peer has one for each of its shards"),
     .number(
@@ -129,6 +132,9 @@ enum SettingTable {
     .number(
       "limits.default_deadline", \.node.limits.defaultDeadlineMs, .milliseconds(1...Int(Limits.deadlineMsMax)),
       "of a request that names none; longer than any quorum that will still be met takes"),
+    .number(
+      "limits.disk_percent", \.node.limits.diskPercent, .whole(50...100),
+      "of the disk in use; from there on clients' values are refused, the rest is for deletes, repair and compactions"),
     .number(
       "limits.drain_timeout", \.node.limits.drainMs, .milliseconds(0...4_500),
       "on SIGTERM, for what is under way; the process leaves within 5 s"),

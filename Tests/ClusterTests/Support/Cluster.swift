@@ -17,6 +17,10 @@ final class Cluster: Sendable {
     var exchanges = true
     /// Further settings of every node, by the names of the environment.
     var settings: [String: String] = [:]
+    /// `ulimit -n` of every node; nil: as this process has it.
+    var descriptors: Int?
+    /// Of n1's data directory, which is a file system of its own then, bytes; nil: it is not.
+    var tmpfsBytes: Int?
     /// Form a cluster; otherwise the nodes only listen.
     var isFormed = true
   }
@@ -25,6 +29,8 @@ final class Cluster: Sendable {
   let nodes: [NodeProcess]
   /// Between the nodes, when the options asked for it.
   let relay: LinkRelay?
+  /// A file system of its own; root only.
+  private let mounted: String?
 
   private static let count = Atomic<Int>(0)
 
@@ -34,12 +40,17 @@ final class Cluster: Sendable {
     let shim = options.underFaultShim ? try await Programs.faultShim() : nil
     relay = options.isRelayed ? try LinkRelay(nodes: options.nodes) : nil
     let setting = NodeProcess.Setting(
-      flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges,
-      settings: options.settings)
+      flags: options.flags, shim: shim, relay: relay, exchanges: options.exchanges, settings: options.settings,
+      descriptors: options.descriptors)
     nodes = try [Int](1...options.nodes).map { [root] number in
       try NodeProcess(number: number, in: root, setting)
     }
     relay?.start(to: nodes.map(\.peerPort))
+    mounted = options.tmpfsBytes == nil ? nil : nodes[0].data
+    if let mounted, let bytes = options.tmpfsBytes {
+      try Files.makeDirectory(mounted)
+      try await Files.run("/bin/mount", "-t", "tmpfs", "-o", "size=\(bytes)", "ringkv-test", mounted)
+    }
   }
 
   /// Node I, from 1.
@@ -73,6 +84,7 @@ final class Cluster: Sendable {
   private func end() async {
     for node in nodes { await node.end() }
     relay?.end()
+    if let mounted { try? await Files.run("/bin/umount", mounted) }
     if Programs.environment["RINGKV_KEEP"] == nil { try? await Files.run("/bin/rm", "-rf", root) }
   }
 

@@ -15,6 +15,8 @@ final class NodeProcess: Sendable {
     var exchanges = true
     /// Further settings, by the names of the environment.
     var settings: [String: String] = [:]
+    /// `ulimit -n`; nil: as this process has it.
+    var descriptors: Int?
   }
 
   let number: Int
@@ -28,6 +30,7 @@ final class NodeProcess: Sendable {
   private let relayPort: UInt16?
   private let exchanges: Bool
   private let settings: [String: String]
+  private let descriptors: Int?
   private let child = Mutex<Child?>(nil)
   private let logStart = Mutex(0)
 
@@ -41,6 +44,7 @@ final class NodeProcess: Sendable {
     shim = setting.shim
     exchanges = setting.exchanges
     settings = setting.settings
+    descriptors = setting.descriptors
     relayPort = setting.relay?.port(of: number)
     directory = "\(root)/n\(number)"
     try Files.makeDirectory(directory)
@@ -61,8 +65,9 @@ final class NodeProcess: Sendable {
     let null = open("/dev/null", O_RDONLY | O_CLOEXEC)
     defer { close(null) }
     logStart.withLock { $0 = Int(lseek(log, 0, Int32(SEEK_END))) }
+    let limited = descriptors.map { ["-c", "ulimit -n \($0) && exec \"$0\" \"$@\"", Programs.kvnode] }
     let started = try Child.start(
-      Programs.kvnode, arguments(data: other ?? data) + flags,
+      limited == nil ? Programs.kvnode : "/bin/sh", (limited ?? []) + arguments(data: other ?? data) + flags,
       environment: Programs.environment(adding: environment),
       streams: .init(input: null, output: log, errors: log))
     child.withLock { $0 = started }
@@ -141,6 +146,8 @@ final class NodeProcess: Sendable {
     child.send(SIGKILL)
     _ = try? await child.ended(within: .seconds(10), "n\(number)")
   }
+
+  var pid: pid_t { get throws { try current().pid } }
 
   var residentBytes: Int { get throws { try current().residentBytes ?? 0 } }
 

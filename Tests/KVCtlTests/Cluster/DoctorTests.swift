@@ -192,6 +192,19 @@ private struct Patient {
     if weight != nil { #expect(patient.codes == ["disk_nearly_full"]) }
   }
 
+  @Test func `a node that refuses new values is trouble, whatever its disk's size, and status says so`() {
+    var patient = Patient()
+    patient.nodes[0].measurements.diskUsedBytes = 61
+    patient.nodes[0].measurements.isDiskNearlyFull = true
+    #expect(patient.codes == ["disk_nearly_full"] && patient.findings.first?.weight == .trouble)
+    #expect(patient.findings.first?.cause.contains("refuses new values") == true)
+    let health = patient.health
+    #expect(!health.isWhole && health.exit == .degraded)
+    #expect(health.warnings == ["n1 refuses new values: its disk is 61 % full"])
+    let lines = StatusDocument.table(health, Colour(isOn: false))
+    #expect(lines[1].contains("  61 %!  ") && lines[2].contains("  10 %  "))
+  }
+
   @Test func `names a link that is silent one way`() {
     var patient = Patient()
     patient.says(0, of: 1, .unreachable)
@@ -228,14 +241,16 @@ private struct Patient {
     let before = patient.nodes
     patient.nodes[0].measurements.uptimeMs = 12_000
     patient.nodes[0].measurements.keys = 1_500
+    patient.nodes[0].measurements.reads = 3_000
+    patient.nodes[0].measurements.writes = 7
     patient.nodes[0].measurements.readP99Us = 2_100
     patient.nodes[1].measurements.uptimeMs = 50
     patient.loses(2)
     let report = TopDocument.report(patient.health, before: before, colour: Colour(isOn: false))
-    #expect(report.lines[1] == "n1    up     2.10 ms   -          1,500  250     0 B   10 %  12s")
-    #expect(report.lines[2] == "n2    up     -         -          1,000  -       0 B   10 %  50ms")
-    #expect(report.lines[3] == "n3    down!  -         -          -      -       -     -     -")
-    #expect(report.jsonLines.first?.contains(#""keys_per_s":250.0"#) == true)
+    #expect(report.lines[1] == "n1    up     1500     4         2.1/- ms  1,500  250     0 B   10 %")
+    #expect(report.lines[2] == "n2    up     -        -         -         1,000  -       0 B   10 %")
+    #expect(report.lines[3] == "n3    down!  -        -         -         -      -       -     -")
+    #expect(report.jsonLines.first?.contains(#""keys_per_s":250.0,"reads_per_s":1500.0,"writes_per_s":3.5"#) == true)
   }
 
   @Test func `config shows what all agree on and what is each node's own`() {

@@ -61,6 +61,9 @@ enum FixtureValues {
     measurements.writeP99Us = 7
     measurements.repairAgeMs = 8
     measurements.hints = [.init(node: NodeID(2), keys: 9, marks: 10, ageMs: 11)]
+    measurements.reads = 9
+    measurements.writes = 10
+    measurements.isDiskNearlyFull = true
     return NodeDescription(
       member: member(1), state: .stranger, cluster: cluster, layoutVersion: 3, settings: settings,
       generation: generation, shards: 2, syncs: true, release: "0.1.0", expected: NodeID(9), measurements: measurements,

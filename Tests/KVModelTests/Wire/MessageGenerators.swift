@@ -101,6 +101,8 @@ extension PRNG {
   }
 
   mutating func refusal() -> Refusal {
-    Refusal(Refusal.Reason(rawValue: UInt8(within(1...11))) ?? .notHello, text(max: 1_024))
+    Refusal(
+      Refusal.Reason(rawValue: UInt8(within(1...11))) ?? .notHello, text(max: 1_024),
+      retryAfterMs: UInt32(within(0...1) * within(1...60_000)))
   }
 }
