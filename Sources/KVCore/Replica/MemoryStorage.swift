@@ -144,8 +144,11 @@ public final class MemoryStorage: ShardStorage {
       .compactMap { hint in hint.key.withUnsafeBytes(Key.init(stored:)) }
       .filter { key in key.token >= token && after.map { $0 < key } ?? true }.sorted()
     let entries = keys.prefix(limit).map { key in
-      HintOffer.Entry(
-        key: key, digest: digest(of: key), bytes: UInt32(durable.records[key]?.encoded.bytes.count ?? 0))
+      guard case .intact(let record, let encoded)? = durable.records[key] else {
+        return HintOffer.Entry(key: key, digest: .zero, bytes: 0)
+      }
+      let digest = record.digest(of: key, seed: geometry.digestSeed)
+      return HintOffer.Entry(key: key, digest: digest, bytes: UInt32(encoded.bytes.count))
     }
     return HintPage(entries: Array(entries), isLast: keys.count <= limit, sequence: hintsSynced)
   }

@@ -15,8 +15,7 @@ extension NodeMetrics {
       waiting.add([label], found.reduce(0) { $0 + UInt64($1.keys) })
       marks.add([label], found.reduce(0) { $0 + UInt64($1.marks) })
     }
-    return [
-      waiting, marks,
+    return (targets.isEmpty ? [] : [waiting, marks]) + [
       .counter(
         "kvnode_hints_over_budget_total", "Hints that found no room and marked a Merkle leaf instead.",
         sum { $0.hints.overBudget }),

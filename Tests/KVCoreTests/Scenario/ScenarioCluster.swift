@@ -63,6 +63,7 @@ struct ScenarioCluster {
     let id = NodeID(UInt64(index + 1))
     var settings = ShardSettings()
     settings.exchangeInterval = .zero
+    settings.keepsHints = false
     let recovery = ShardRecovery(
       identity: ShardIdentity(node: id, shard: 0, shards: 1), actor: Actor(node: id, epoch: node.epoch),
       lease: node.storage.recoveredLease, settings: settings, seed: 1)

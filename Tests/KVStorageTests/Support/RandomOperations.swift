@@ -132,4 +132,12 @@ extension StorageOperation {
     case .merge, .extendLease, .hint, .forgetHints, .forgetMarks: false
     }
   }
+
+  /// Keeps no order with the operations of a key, which may wait for the disk in one store and not in another.
+  var isOfNoKey: Bool {
+    switch self {
+    case .hint, .forgetHints, .forgetMarks: true
+    case .read, .merge, .extendLease, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: false
+    }
+  }
 }
