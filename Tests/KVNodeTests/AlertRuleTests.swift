@@ -53,8 +53,6 @@ import Testing
     let expressions = rules.split(separator: "\n").filter { !$0.contains("description") && !$0.contains("#") }
     for name in expressions.flatMap({ $0.matches(of: /kvnode_\w+/) }).map({ String($0.0) }) {
       let family = name.hasSuffix("_bucket") ? String(name.dropLast(7)) : name
-      // Hinted handoff exports it.
-      if name == "kvnode_hints_waiting" { continue }
       #expect(exported.contains(family), "\(name)")
     }
   }

@@ -19,6 +19,7 @@ extension NodeMetrics {
         memtableBytes: 3,
         immutableMemtables: 1, tableReaderBytes: 4, levelZeroFiles: 5, compactionPendingBytes: 6, runningCompactions: 1,
         runningFlushes: 1, delayedWriteBytes: 0, isStopped: index == 0)
+      shard.hints = HintCensus(targets: [.init(node: NodeID(7), keys: 3, marks: 1, marked: [])])
       shard.shareBytes = (0..<RingShares.count).map { $0 == 7 ? 3_000 : $0 == 9 ? 1_000 : 0 }
       return shard
     }
