@@ -141,6 +141,8 @@ public struct Shard: Sendable {
     startSlots(shard: identity.shard, generation: UInt32(truncatingIfNeeded: random.next()))
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
     scheduleExchange(now, &effects)
+    // What an earlier start left is known before anybody asks.
+    if settings.keepsHints { effects.append(.store(.countHints, StorageID(raw: Shard.censusID.raw))) }
   }
 
   private mutating func startSlots(shard: Int, generation: UInt32) {

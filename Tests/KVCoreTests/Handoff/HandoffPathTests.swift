@@ -281,6 +281,7 @@ struct HandoffPathTests {
     var results: [StorageCompletion] = []
     node.storage.submit(.hint(try Key(Array("a".utf8)), [NodeID(77)]), id: StorageID(raw: 1), results: &results)
     node.storage.endTurn(results: &results)
+    node.shard.handoff.isStale = true
     node.advance(by: .seconds(5))
     #expect(node.hints.map(\.target) == [NodeID(77)] && node.offer == nil)
     #expect(node.shard.hints.targets.map(\.node) == [NodeID(77)])
@@ -292,6 +293,7 @@ struct HandoffPathTests {
     try node.put("a")
     node.storage.submit(.hint(try Key(Array("a".utf8)), [NodeID(3)]), id: StorageID(raw: 1), results: &results)
     node.storage.endTurn(results: &results)
+    node.shard.handoff.isStale = true
     node.advance(by: .milliseconds(300))
     #expect(node.offer?.offer.target == NodeID(3))
   }
