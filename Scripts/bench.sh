@@ -9,6 +9,13 @@ usage: Scripts/bench.sh VERB
 
   heal          three nodes; one is away while RINGKV_KEYS distinct keys are written; from its return until no hint is
                 left for it, and what clients at RINGKV_RATE operations a second feel of it, against before
+  compare [--seconds 15] [--rounds 3] [--json FILE] [--only ROW]… [--without-etcd]
+                three nodes beside Debian's redis-server (without a log, and with one synced before each answer) and three
+                of its etcd, on loopback, by the same load generator, row by row and round by round; medians, a table, and
+                what of the asked figures holds. About 25 minutes
+  engine        the storage seam against db_bench in one run: put, put synced in batches of 128, get; RocksDB's cost of each
+  profile get|put
+                where the servers' cycles go under that load: perf, by library and by function
 
 environment:
   RINGKV_KEYS        keys that are written while a node is away (default 240000)
@@ -104,8 +111,69 @@ heal() {
   done
 }
 
+# --- compare, engine, profile ----------------------------------------------------------------------------------------
+
+install_rivals() {
+  local missing=()
+  command -v redis-server >/dev/null || missing+=(redis-server)
+  command -v etcd >/dev/null || missing+=(etcd-server)
+  command -v etcdctl >/dev/null || missing+=(etcd-client)
+  command -v python3 >/dev/null || missing+=(python3)
+  ((${#missing[@]} == 0)) && return
+  step "installing ${missing[*]}"
+  as_root apt-get install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 ||
+    die "apt-get could not install ${missing[*]}"
+}
+
+compare() {
+  install_rivals
+  build_programs
+  python3 "$repo/Scripts/bench/compare.py" --bin "$(bin_path)" --data "$RINGKV_DATA" "$@"
+}
+
+engine() {
+  command -v db_bench >/dev/null || as_root apt-get install -y --no-install-recommends rocksdb-tools >/dev/null 2>&1 ||
+    die "apt-get could not install rocksdb-tools, which has db_bench"
+  local scratch=$RINGKV_DATA/db common
+  find_swift
+  mkdir -p "$RINGKV_DATA"
+  common=(--db="$scratch" --num=200000 --key_size=16 --value_size=1024 --compression_type=lz4 --cache_size=536870912
+    --write_buffer_size=67108864 --bloom_bits=10 --allow_concurrent_memtable_write=false --stats_interval=0)
+  step "the storage seam"
+  RINGKV_BENCH=1 swift test -c release -Xswiftc -enable-testing --package-path "$repo" --scratch-path "${RINGKV_SCRATCH:-$repo/.build}" \
+    --filter StorageBench 2>/dev/null | grep '^BENCH' || die "the storage bench could not be run"
+  step "db_bench"
+  rm -rf "$scratch"
+  db_bench "${common[@]}" --benchmarks=fillrandom,overwrite --batch_size=32 2>/dev/null | grep micros
+  db_bench "${common[@]}" --benchmarks=overwrite --batch_size=128 --sync --use_existing_db --num=50000 2>/dev/null | grep micros
+  db_bench "${common[@]}" --benchmarks=readrandom --use_existing_db 2>/dev/null | grep micros
+  rm -rf "$scratch"
+}
+
+profile() {
+  [[ ${1:-} == get || ${1:-} == put ]] || die_usage "profile: get or put?"
+  command -v perf >/dev/null || die "perf is missing: apt-get install linux-perf"
+  build_programs
+  begin
+  kvctl bench --load --workload get --duration 1s >/dev/null 2>&1 || die "the load failed"
+  kvctl bench --workload "$1" --duration 12s >/dev/null 2>&1 &
+  local load=$! pids
+  pids=$(for i in 1 2 3; do cluster pid "$i"; done | paste -sd,)
+  sleep 2
+  perf record -o "$RINGKV_DATA/perf.data" -F 499 -g -p "$pids" -- sleep 8 >/dev/null 2>&1 || die "perf could not record"
+  wait "$load"
+  perf report -i "$RINGKV_DATA/perf.data" --no-children -g none --sort dso 2>/dev/null | grep -v '^#' | grep -v '^$' | head -8
+  perf report -i "$RINGKV_DATA/perf.data" --no-children -g none --sort sym --percent-limit 0.5 2>/dev/null |
+    grep -v '^#' | grep -v '^$' | swift-demangle -simplified | cut -c1-140
+}
+
 case ${1:-} in
   heal) heal ;;
+  compare | engine | profile)
+    verb=$1
+    shift
+    "$verb" "$@"
+    ;;
   help | -h | --help) usage ;;
   *)
     [[ -z ${1:-} ]] || complain "no verb '$1'"

@@ -75,7 +75,7 @@ class Comparison:
         self.redis_always = started(Redis(fresh(data / "redis-always"), port + 201, appends=True))
         for server in self.servers:
             self.bench(server, "--workload", "get", "--load", seconds=1)
-        self.etcd = started(Etcd(data / "etcd", port + 300)) if "etcd" in self.options.rows else None
+        self.etcd = started(Etcd(fresh(data / "etcd"), port + 300)) if "etcd" in self.options.rows else None
 
     ROWS = {
         "GET": lambda self, row: [self.sample(row, server, "--workload", "get") for server in (self.redis, self.ring_sync)],
