@@ -2,10 +2,10 @@ import KVClient
 import Testing
 
 extension ProcessTests {
-  /// Without a read, and without an operator.
+  /// Without a read, without an operator, and without room for hints.
   @Suite struct HealingProcessTests {
     @Test func `a node that was away gets what it missed`() async throws {
-      try await Cluster.run { cluster in
+      try await Cluster.run(Cluster.Options(settings: ["KVNODE_HINTS_KEYS_MAX": "0"])) { cluster in
         try await cluster.withClient { client in
           for number in 0..<200 { _ = try await client.put("before-\(number)", "value") }
         }

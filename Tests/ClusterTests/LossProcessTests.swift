@@ -28,7 +28,7 @@ extension ProcessTests {
     @Test func `with one node dead every key is read and written through the others, and with two none is`()
       async throws
     {
-      try await Cluster.run(Cluster.Options(exchanges: false)) { cluster in
+      try await Cluster.run(Cluster.Options(exchanges: false, settings: ["KVNODE_HINTS_KEYS_MAX": "0"])) { cluster in
         let loaded = try await cluster.withClient { client in
           await Self.forEach { try await client.put($0, NumberedValue.make($0, 1)) }
         }

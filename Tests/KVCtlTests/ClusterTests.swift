@@ -123,7 +123,7 @@ private func candidates(_ descriptions: [NodeDescription], _ layout: Layout? = n
     #expect(health.verdict(Colour(isOn: false)) == ["OK    3 of 3 nodes up; 16 partitions, N=3 R=2 W=2, layout 1"])
     let lines = StatusDocument.table(health, Colour(isOn: false))
     #expect(lines[0] == "NODE  STATE  ZONE  WEIGHT  RING    DISK  P99 R/W  HINTS  REPAIRED")
-    #expect(lines[1] == "n1    up     -     1.0     33.3 %  -     -        -      -")
+    #expect(lines[1] == "n1    up     -     1.0     33.3 %  -     -        0      -")
   }
 
   @Test func `one dead node degrades, and the verdict says for how long`() {

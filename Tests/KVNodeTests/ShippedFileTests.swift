@@ -83,7 +83,7 @@ import Testing
         connections_closing: 256 # default
         hello_timeout: 1500ms # KVNODE_LIMITS_HELLO_TIMEOUT
       """
-    #expect(lines.prefix(30).map { String($0) } == expected.split(separator: "\n").map { String($0) })
+    #expect(lines.prefix(31).map { String($0) } == expected.split(separator: "\n").map { String($0) })
   }
 
   @Test func `the report reads back as the same configuration`() throws {
