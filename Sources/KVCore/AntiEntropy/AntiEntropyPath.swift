@@ -114,7 +114,7 @@ extension Shard {
     if !isComplete { counters.exchangesFailed += 1 }
     counters.keysMended += UInt64(exchange.found)
     schedule.onEnded(exchange.partition, exchange.peer, isComplete: isComplete, at: now.instant)
-    if let sequence = exchange.marksUpTo, isComplete || planted(.markClearedEarly) {
+    if let sequence = exchange.marksUpTo, isComplete {
       let forget = StorageOperation.forgetMarks(exchange.peer, exchange.partition, upTo: sequence)
       effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
       handoff.isStale = true

@@ -242,7 +242,7 @@ extension Shard {
     case .stored, .contested: endTransfer(id, isDelivered: true, now, &effects)
     case .refused:
       counters.hintsRefused += 1
-      endTransfer(id, isDelivered: planted(.hintDroppedOnRefusal), now, &effects)
+      endTransfer(id, isDelivered: false, now, &effects)
     }
   }
 
