@@ -75,7 +75,7 @@ class Comparison:
         self.redis_always = started(Redis(fresh(data / "redis-always"), port + 201, appends=True))
         for server in self.servers:
             self.bench(server, "--workload", "get", "--load", seconds=1)
-        self.etcd = started(Etcd(fresh(data / "etcd"), port + 300)) if "etcd" in self.options.rows else None
+        self.etcd = None if self.options.without_etcd else started(Etcd(fresh(data / "etcd"), port + 300))
 
     ROWS = {
         "GET": lambda self, row: [self.sample(row, server, "--workload", "get") for server in (self.redis, self.ring_sync)],
@@ -208,7 +208,6 @@ def main():
     unknown = [row for row in options.only or [] if row not in Comparison.ROWS]
     if unknown:
         parser.error(f"no row {unknown[0]!r}; there are: {', '.join(Comparison.ROWS)}")
-    options.rows = [] if options.without_etcd else ["etcd"]
     comparison = Comparison(options)
     try:
         comparison.run()

@@ -62,8 +62,8 @@ extension RocksDBStorage {
     if let id = load.operation { return onLoaded(id, outcome, results: &results) }
     guard let key = load.key else { return }
     guard let lane = lanes.removeValue(forKey: key), let (operation, id) = lane.first else { return }
-    keep(outcome, of: key)
-    finish(operation, id: id, with: outcome, results: &results)
+    let isLatest = writtenWhileLoading.remove(key) == nil
+    finish(operation, id: id, with: outcome, isLatest: isLatest, results: &results)
     for index in lane.indices.dropFirst() {
       guard let load = perform(lane[index].operation, id: lane[index].id, results: &results) else { continue }
       lanes[key] = Array(lane[index...])
@@ -72,20 +72,17 @@ extension RocksDBStorage {
     }
   }
 
-  /// What was read for somebody who reads may be asked for again.
-  private func keep(_ outcome: Load.Outcome, of key: Key) {
-    let wasWritten = writtenWhileLoading.remove(key) != nil
-    guard !wasWritten, case .record(let bytes) = outcome, bytes.withUnsafeBytes(EncodedRecord.isIntact) else { return }
-    cache.store(EncodedRecord(unverified: bytes), of: key)
-  }
-
+  /// `isLatest`: nothing was written to the key since it was loaded, so that what was read may be kept.
   private func finish(
-    _ operation: StorageOperation, id: StorageID, with outcome: Load.Outcome, results: inout [StorageCompletion]
+    _ operation: StorageOperation, id: StorageID, with outcome: Load.Outcome, isLatest: Bool,
+    results: inout [StorageCompletion]
   ) {
     switch (operation, outcome) {
-    case (.read, .record(let bytes)):
+    case (.read(let key), .record(let bytes)):
       if bytes.withUnsafeBytes(EncodedRecord.isIntact) {
-        results.append(StorageCompletion(id: id, result: .record(EncodedRecord(unverified: bytes))))
+        let record = EncodedRecord(unverified: bytes)
+        if isLatest { cache.store(record, of: key) }
+        results.append(StorageCompletion(id: id, result: .record(record)))
       } else {
         answerUnreadable(id, &results)
       }

@@ -120,46 +120,23 @@ struct ReadOperation: Sendable {
 
   /// Compares the replies: byte by byte when all are records, else by digest.
   func compare(seed: UInt64) -> Comparison {
-    if let common = commonRecord {
-      guard let record = try? common.record.decoded() else { return .damaged(at: common.place) }
-      return .equal(record)
-    }
-    let present = replies.indices.filter { replies[$0] != nil }
-    var decoded: [(place: Int, record: Record)] = []
+    var decoded: [Record] = []
     var digests: [Digest] = []
     var bytes: EncodedRecord?
-    for place in present {
+    for place in replies.indices {
       switch replies[place] {
       case .record(let encoded)?:
         if encoded == bytes { continue }
         guard let record = try? encoded.decoded() else { return .damaged(at: place) }
         bytes = bytes ?? encoded
-        decoded.append((place, record))
+        decoded.append(record)
       case .digest(let digest)?: digests.append(digest)
       case nil: continue
       }
     }
-    if digests.isEmpty, decoded.count == 1 { return .equal(decoded[0].record) }
-    digests += decoded.map { $0.record.replyDigest(of: key, seed: seed) }
-    return digests.allSatisfy { $0 == digests[0] } ? .equal(decoded.first?.record) : .different
-  }
-
-  /// What all replies are, byte by byte, and the place of the first; nil when they are not.
-  private var commonRecord: (record: EncodedRecord, place: Int)? {
-    var common: (record: EncodedRecord, place: Int)?
-    for place in replies.indices {
-      switch replies[place] {
-      case .record(let record)?:
-        guard let first = common else {
-          common = (record, place)
-          continue
-        }
-        if record != first.record { return nil }
-      case .digest?: return nil
-      case nil: continue
-      }
-    }
-    return common
+    if digests.isEmpty, decoded.count == 1 { return .equal(decoded[0]) }
+    digests += decoded.map { $0.replyDigest(of: key, seed: seed) }
+    return digests.allSatisfy { $0 == digests[0] } ? .equal(decoded.first) : .different
   }
 
   /// The join of all replies, and which owners hold exactly it. All replies are records that decoded before.

@@ -51,8 +51,10 @@ public struct Shard: Sendable {
   var handoffQuestions: UInt32 = 0
   /// What was granted to holders of hints is through by then.
   var handoffFreeAt = Instant(nanoseconds: 0)
-  /// Of a planted bug: what hints carry.
-  var plantedPayloads: [Key: EncodedRecord] = [:]
+  #if Planted
+    /// What hints carry under `hintCarriesOldValue`.
+    var plantedPayloads: [Key: EncodedRecord] = [:]
+  #endif
   /// Of `writes`, those that were answered and wait to hear who has them.
   var laggingWrites = 0
   var schedule = ExchangeSchedule()

@@ -101,9 +101,11 @@ extension Shard {
     guard let operation = writes[id] else { return }
     guard let minted = merged.minted else { return invariant(false, "a mint without a version") }
     clock.observe(minted.stamp)
-    if planted(.hintCarriesOldValue), operation.hinted.bits != 0, plantedPayloads[operation.write.key] == nil {
-      plantedPayloads[operation.write.key] = merged.record
-    }
+    #if Planted
+      if planted(.hintCarriesOldValue), operation.hinted.bits != 0, plantedPayloads[operation.write.key] == nil {
+        plantedPayloads[operation.write.key] = merged.record
+      }
+    #endif
     if operation.isAnswered {
       // Too late to be acknowledged, and merged all the same.
       writes.remove(id)

@@ -223,8 +223,12 @@ extension Shard {
     guard let transfer = transfers[id], let delivery = deliveries[transfer.delivery] else { return }
     switch result {
     case .record(let record):
-      let carried = planted(.hintCarriesOldValue) ? plantedPayloads.removeValue(forKey: transfer.key) : nil
-      let write = ReplicaWrite(key: transfer.key, purpose: .repair, record: carried ?? record)
+      var write = ReplicaWrite(key: transfer.key, purpose: .repair, record: record)
+      #if Planted
+        if planted(.hintCarriesOldValue), let old = plantedPayloads.removeValue(forKey: transfer.key) {
+          write.record = old
+        }
+      #endif
       let envelope = Envelope(operation: id.raw, deadline: now.instant.advanced(by: Delivery.patience))
       send(.replicaWrite(write), to: delivery.target, envelope, now, &effects)
     case .unreadable:

@@ -38,6 +38,14 @@ public struct NodeDescription: Hashable, Sendable {
         case .unreachable, .replaced, .dead: false
         }
       }
+
+      /// It is not there, as far as the link or gossip can tell.
+      public var isGone: Bool {
+        switch self {
+        case .unreachable, .dead: true
+        case .up, .slow, .suspect, .replaced: false
+        }
+      }
     }
 
     public var node: NodeID

@@ -228,7 +228,7 @@ final class ClientConnection: ConnectionHandler {
 
   private func send(_ type: FrameType, requestID: UInt64, body: (inout [UInt8]) -> Void) {
     let header = FrameHeader(type: type, requestID: requestID, layoutVersion: host.shard.view.layoutVersion)
-    connection?.write { header.appendFrame(to: &$0, body: body) }
+    if let connection { header.write(to: connection, body: body) }
   }
 
   /// Since when it has been slow in this way; nil when it is not.

@@ -15,7 +15,7 @@ final class TurnedAway: ConnectionHandler {
     guard let connection = try? Connection.adopt(descriptor, peer: address, on: host.loop, handler: handler) else {
       return
     }
-    connection.write { FrameHeader(type: .refused, requestID: 0).appendFrame(to: &$0) { refusal.encode(into: &$0) } }
+    FrameHeader(type: .refused, requestID: 0).write(to: connection) { refusal.encode(into: &$0) }
     connection.closeAfterFlush()
     host.onClosing(connection)
   }

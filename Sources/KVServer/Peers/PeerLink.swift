@@ -215,7 +215,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   }
 
   private func send(_ header: FrameHeader, body: (inout [UInt8]) -> Void) {
-    connection?.write { header.appendFrame(to: &$0, body: body) }
+    if let connection { header.write(to: connection, body: body) }
   }
 
   // MARK: Ends

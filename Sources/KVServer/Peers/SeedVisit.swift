@@ -89,9 +89,3 @@ final class SeedVisit: ConnectionHandler {
 
   func onClosed(_ connection: Connection, reason: CloseReason) { host.onVisited(connection) }
 }
-
-extension FrameHeader {
-  fileprivate func write(to connection: Connection, body: (inout [UInt8]) -> Void) {
-    connection.write { appendFrame(to: &$0, body: body) }
-  }
-}

@@ -33,7 +33,7 @@ struct BrokenLink: Equatable {
 
   /// For how long `row` has not reached `other`, milliseconds; nil when it does.
   private static func complaint(of row: ClusterHealth.Row, about other: ClusterHealth.Row) -> UInt64? {
-    row.description?.peers.first { $0.node == other.member.id && [.unreachable, .dead].contains($0.health) }?.sinceMs
+    row.description?.peers.first { $0.node == other.member.id && $0.health.isGone }?.sinceMs
   }
 
   var warning: String {

@@ -81,7 +81,7 @@ struct ClusterHealth {
       case .wentBack: return (.wentBack, own)
       case .uninitialised, .serving, .stranger, .outside: break
       }
-      if !views.isEmpty, views.allSatisfy({ [.unreachable, .dead].contains($0.health) }) { return (.isolated, own) }
+      if !views.isEmpty, views.allSatisfy(\.health.isGone) { return (.isolated, own) }
       return (!views.isEmpty && views.allSatisfy { [.slow, .suspect].contains($0.health) } ? .slow : .up, own)
     }
     let impostor = descriptions.contains { address, description in
@@ -89,7 +89,7 @@ struct ClusterHealth {
     }
     if impostor || views.contains(where: { $0.health == .replaced }) { return (.wiped, nil) }
     if views.contains(where: \.health.isReachable) { return (.cutOff, nil) }
-    return (.down(sinceMs: views.filter { [.unreachable, .dead].contains($0.health) }.map(\.sinceMs).max()), nil)
+    return (.down(sinceMs: views.filter(\.health.isGone).map(\.sinceMs).max()), nil)
   }
 
   var isWhole: Bool {

@@ -60,11 +60,12 @@ enum HintsDocument {
   }
 
   static func json(_ survey: Survey, _ names: [NodeID: String]) -> JSON {
-    .object([
+    let rows = rows(survey)
+    return .object([
       (
         "hints",
         .array(
-          rows(survey).map { row in
+          rows.map { row in
             .object([
               ("holder", .text(row.holder.member.name)), ("holder_id", .text(row.holder.member.id)),
               ("for", .optional(names[row.waiting.node]) { .text($0) }), ("for_id", .text(row.waiting.node)),
@@ -72,8 +73,8 @@ enum HintsDocument {
               ("oldest_ms", .integer(row.waiting.ageMs)),
             ])
           })
-      ), ("keys_waiting", .integer(rows(survey).reduce(0) { $0 + $1.waiting.keys })),
-      ("leaves_waiting", .integer(rows(survey).reduce(0) { $0 + $1.waiting.marks })),
+      ), ("keys_waiting", .integer(rows.reduce(0) { $0 + $1.waiting.keys })),
+      ("leaves_waiting", .integer(rows.reduce(0) { $0 + $1.waiting.marks })),
     ])
   }
 }
