@@ -33,6 +33,23 @@ set_arguments() {
     --explicit-target-dependency-import-check error)
 }
 
+# retell LOG: once more what failed, and when the run itself did not end, which tests were open: CI keeps the last lines only.
+retell() {
+  awk '
+    / recorded an issue / || /^[^ ]+:[0-9]+: error: / { issues[++count] = $0; inside = 1; next }
+    inside && /^[[:space:]]*↳|^[[:space:]]/ { issues[++count] = $0; next }
+    { inside = 0 }
+    /^✘ (Test|Suite) .* failed after/ { failed[++failures] = $0 }
+    /^[✔✘] Test run / { ended = 1 }
+    /^◇ Test / && / started\.$/ && !/^◇ Test (run|case)/ { sub(/^◇ Test /, ""); sub(/ started\.$/, ""); open[$0] = 1 }
+    /^[✔✘➜] Test / && !/^. Test (run|case)/ { sub(/^. Test /, ""); sub(/ (with [0-9]+ test cases? )?(passed|failed|skipped|recorded).*$/, ""); delete open[$0] }
+    END {
+      if (!ended) { print "--- begun and not ended"; for (name in open) if (++told <= 40) print name }
+      if (count) { print "--- issues"; for (i = 1; i <= count; i++) print issues[i] }
+      if (failures) { print "--- failed"; for (i = 1; i <= failures; i++) print failed[i] }
+    }' "$1" | tail -n 120 >&2
+}
+
 # run_in CONFIGURATION SWIFT-TEST-ARGUMENTS…
 run_in() {
   local in=$1 arguments log
@@ -45,6 +62,7 @@ run_in() {
   log=$(mktemp)
   RINGKV_BIN=$RINGKV_BIN RINGKV_TEST_BUILD=$in timeout --kill-after=10 "${RINGKV_TEST_TIMEOUT:-1200}" \
     swift test "${arguments[@]}" --skip-build ${filter[@]+"${filter[@]}"} "$@" </dev/null 2>&1 | tee "$log" || {
+    retell "$log"
     rm -f "$log"
     die "tests failed in the $in run"
   }

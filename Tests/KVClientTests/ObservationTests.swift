@@ -63,9 +63,7 @@ import Tracing
       default: nil
       }
     }
-    var configured = configuration(cluster)
-    configured.startGrace = .seconds(20)
-    let client = KVClient(configured, metricsFactory: metrics)
+    let client = KVClient(configuration(cluster), metricsFactory: metrics)
     let running = Task { await client.run() }
     _ = try await client.get("k")
     _ = await failure { () throws(KVError) in try await client.put("k", "v") }
@@ -82,9 +80,7 @@ import Tracing
 
   @Test func `as a service it runs until the group is told to shut down, and lets open calls end`() async throws {
     let cluster = try await FakeCluster.start(1)
-    var configured = configuration(cluster)
-    configured.startGrace = .seconds(20)
-    let client = KVClient(configured)
+    let client = KVClient(configuration(cluster))
     let group = ServiceGroup(configuration: .init(services: [.init(service: client)], logger: .init(label: "test")))
     let running = Task { try await group.run() }
     try await client.put("k", "v")

@@ -75,13 +75,13 @@ import Testing
       let union = { (versions: [KVVersion], more: UInt8) in
         KVUpdate.put(Set(versions.compactMap(\.value).joined() + [more]).sorted())
       }
-      try await store.update("set") { union($0, 9) }
+      try await store.update("set", deadline: inVain) { union($0, 9) }
       #expect(try await store.read("set").versions.map(\.value) == [[1, 2, 3, 9]])
-      try await store.update("new") { union($0, 7) }
+      try await store.update("new", deadline: inVain) { union($0, 7) }
       #expect(try await store.get("new")?.value == [7])
-      try await store.update("new") { _ in .delete }
+      try await store.update("new", deadline: inVain) { _ in .delete }
       #expect(try await store.get("new") == nil)
-      let left = try await store.update("never") { _ in .leave }
+      let left = try await store.update("never", deadline: inVain) { _ in .leave }
       #expect(left == nil)
       #expect(try await store.read("never").versions.isEmpty)
     }
@@ -92,7 +92,7 @@ import Testing
     try await with(kind) { store in
       let meddler = Meddler(store: store, meddles: Countdown(2))
       var shown: [[[UInt8]?]] = []
-      try await meddler.update("set") { versions in
+      try await meddler.update("set", deadline: inVain) { versions in
         shown.append(versions.map(\.value))
         return .put(Set(versions.compactMap(\.value).joined() + [1]).sorted())
       }
@@ -110,7 +110,7 @@ import Testing
         for number in 0..<8 {
           group.addTask {
             await failure { () throws(KVError) in
-              try await store.update("set", deadline: .seconds(60)) { versions in
+              try await store.update("set", deadline: inVain) { versions in
                 .put(Set(versions.compactMap(\.value).joined() + [UInt8(number)]).sorted())
               }
             }
@@ -151,7 +151,7 @@ import Testing
     try await with(kind) { store in
       try await store.put("user", encoding: User(name: "Ada", tags: ["a"]))
       #expect(try await store.get("user", as: User.self)?.value == User(name: "Ada", tags: ["a"]))
-      try await store.update("user", as: User.self) { users in
+      try await store.update("user", as: User.self, deadline: inVain) { users in
         User(name: users.first?.name ?? "nobody", tags: users.reduce(into: ["b"]) { $0.formUnion($1.tags) })
       }
       #expect(try await store.get("user", as: User.self)?.versions == [User(name: "Ada", tags: ["a", "b"])])
@@ -185,7 +185,7 @@ import Testing
   @Test func `an update under steady conflict ends as a conflict that is applied`() async throws {
     let store = Meddler(store: InMemoryKVStore(), meddles: Countdown(.max))
     let error = await failure { () throws(KVError) in
-      try await store.update("k", deadline: .seconds(60)) { _ in .put([1]) }
+      try await store.update("k", deadline: inVain) { _ in .put([1]) }
     }
     #expect(error?.code == .conflict)
     #expect(error?.outcome == .applied)
