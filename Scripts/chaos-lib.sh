@@ -2,11 +2,12 @@
 # The nodes, the network and the faults of Scripts/chaos.sh, which sources this after lib.sh.
 #
 # The caller sets: run (the directory of this run), prefix (of its namespaces), nodes, has_netns, shim (the directory of
-# the fault shim, or nothing), durability, bin. It reads: injected, crashes, stuck, no_netns.
+# the fault shim, or nothing), faketime (its library, or nothing), durability, bin. It reads: injected, crashes, stuck, no_netns.
 # shellcheck disable=SC2034,SC2154
 
 start_ms=30000 # from the start of a process to /healthz
 leave_ms=6000  # kvnode promises to leave within 5 s of SIGTERM
+heal_ms=60000  # from the last fault until all copies are equal
 
 # --- the network ---------------------------------------------------------------------------------------------------
 
@@ -118,12 +119,22 @@ drop() {
 declare -A process=() expected=()
 
 launch() {
-  local i=$1 home=$run/n$1 host port preload=() pid
+  local i=$1 home=$run/n$1 host port preload=() libraries='' pid
   host=$(host_of "$i")
   port=$(port_of "$i")
-  [[ -z $shim ]] || preload=("LD_PRELOAD=$shim/faultshim.so" "FAULTSHIM_DIR=$home/data"
-    "FAULTSHIM_STATE=$home/faultshim.state" "FAULTSHIM_CONTROL=$home/faultshim.control" "FAULTSHIM_LOG=$home/faultshim.log")
   mkdir -p "$home/data"
+  if [[ -n $shim ]]; then
+    libraries=$shim/faultshim.so
+    preload+=("FAULTSHIM_DIR=$home/data" "FAULTSHIM_STATE=$home/faultshim.state"
+      "FAULTSHIM_CONTROL=$home/faultshim.control" "FAULTSHIM_LOG=$home/faultshim.log")
+  fi
+  if [[ -n $faketime ]]; then
+    [[ -e $home/clock ]] || set_clock "$i" 0
+    libraries+=:$faketime
+    # The wall clock alone is false; what the file says counts within a second.
+    preload+=("FAKETIME_TIMESTAMP_FILE=$home/clock" FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1)
+  fi
+  if [[ -n $libraries ]]; then preload+=("LD_PRELOAD=${libraries#:}"); fi
   # The preload library comes behind nsenter and env, into the node alone; every one of them becomes the next.
   (within "$i" setsid env "${preload[@]}" "$bin/kvnode" --config "$repo/Config/kvnode.yaml" \
     --data "$home/data" --name "n$i" --zone "z$i" --host-label "h$i" --durability "$durability" \
@@ -189,6 +200,22 @@ lose_power() {
   "$shim/faultshim-cut" "$run/n$1/faultshim.state" >>"$run/n$1/cuts.log" 2>&1 || die "n$1: the power cut failed: $(tail -n 1 "$run/n$1/cuts.log")"
 }
 
+# set_clock I MILLISECONDS: so far ahead of the machine's.
+set_clock() {
+  awk -v ms="$2" 'BEGIN { printf "%+.3f\n", ms / 1000 }' >"$run/n$1/clock.new"
+  mv "$run/n$1/clock.new" "$run/n$1/clock"
+}
+
+# Of a node that is down. What the shim knew of its files does not hold for those of the image: they count as synced.
+keep_image() {
+  rm -rf "$run/n$1/image"
+  cp -a "$run/n$1/data" "$run/n$1/image"
+}
+restore_image() {
+  rm -rf "$run/n$1/data" "$run/n$1/faultshim.state"
+  mv "$run/n$1/image" "$run/n$1/data"
+}
+
 terminate_node() {
   if [[ ${expected[$1]} != up ]]; then return; fi
   on_process signal_process "$1" TERM || return 0
@@ -227,6 +254,9 @@ perform() {
     stop) on_process signal_process "$1" STOP || true ;;
     cont) on_process signal_process "$1" CONT || true ;;
     drop) drop "$@" ;;
+    clock) set_clock "$@" ;;
+    image) keep_image "$1" ;;
+    restore) restore_image "$1" ;;
     *) die "the schedule says '$action', which is nothing" ;;
   esac
 }
@@ -243,6 +273,7 @@ heal_all() {
   local i key
   for key in "${!dropped[@]}"; do if ((dropped[$key] > 0)); then drop 0 "${key%,*}" "${key#*,}"; fi; done
   for ((i = 1; i <= nodes; i++)); do
+    if [[ -n $faketime ]]; then set_clock "$i" 0; fi
     on_process signal_process "$i" CONT || true
     start_node "$i"
   done

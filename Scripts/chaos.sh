@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Real nodes under load and faults, and what their clients saw held against the promises.
 #
-#   Scripts/chaos.sh [--minutes M] [--seed N] [--nodes K] [--no-netns] [--no-power] [--keep]
+#   Scripts/chaos.sh [--minutes M] [--seed N] [--nodes K] [--no-netns] [--no-power] [--no-clocks] [--keep]
 #   Scripts/chaos.sh --selftest
 #
 #   --minutes M   how long faults are injected (default 1); fractions are fine
@@ -9,6 +9,7 @@
 #   --nodes K     nodes of the cluster (default 3); three copies of each key, two for a quorum
 #   --no-netns    all nodes on the loopback interface: processes are killed and stopped, links stay whole
 #   --no-power    without the fault shim: a killed node finds again what it had not synced
+#   --no-clocks   without faketime: all nodes have the machine's clock, which is never touched
 #   --schedule F  the faults of this file, as `kvsim schedule` prints them, in place of drawn ones
 #   --durability  sync (default), or os: nodes acknowledge what they have not synced, and power cuts lose it
 #   --keep        keep the history, logs and data, which are removed when all was well
@@ -19,7 +20,10 @@
 # Also: --clients C, --keys K, --rate R, --no-receipts, as `kvsim load` has them. The environment: RINGKV_BUILD, RINGKV_BIN,
 # RINGKV_SCRATCH as in Scripts/cluster.sh.
 #
-# Exit codes: 0 all held, 1 a safety violation, 2 usage, or it could not be run, 3 it did not serve again after the
+# After the last fault the copies must become equal by themselves within a minute, before anything is read: no hint waits,
+# and `kvctl repair verify` agrees. Only then every key is read from all of its owners.
+#
+# Exit codes: 0 all held, 1 a safety violation, 2 usage, or it could not be run, 3 it did not heal or serve again after the
 # faults, or a node did not leave, 4 a node ended by itself.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -31,12 +35,13 @@ die() { die_usage "$@"; }
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 
 read_arguments() {
-  minutes=1 seed='' nodes=3 wants_netns=yes wants_power=yes keep='' selftest='' load_options=()
+  minutes=1 seed='' nodes=3 wants_netns=yes wants_power=yes wants_clocks=yes keep='' selftest='' load_options=()
   given_schedule='' durability=sync
   while (($# > 0)); do
     case $1 in
       --no-netns) wants_netns='' ;;
       --no-power) wants_power='' ;;
+      --no-clocks) wants_clocks='' ;;
       --no-receipts) load_options+=(--no-receipts) ;;
       --keep) keep=yes ;;
       --selftest) selftest=yes ;;
@@ -74,8 +79,8 @@ check_arguments() {
 # --- the run -------------------------------------------------------------------------------------------------------
 
 prepare() {
-  # `test` has ip and nft.
-  "$repo/Scripts/setup.sh" --quiet "$(if [[ -n $wants_netns ]]; then echo test; else echo run; fi)"
+  # `test` has ip, nft and faketime.
+  "$repo/Scripts/setup.sh" --quiet "$(if [[ -n $wants_netns$wants_clocks ]]; then echo test; else echo run; fi)"
   PATH=$PATH:/usr/sbin:/sbin
   build_programs
   build_program kvsim
@@ -83,6 +88,11 @@ prepare() {
   bin=$(cd "$bin" && pwd)
   shim=''
   if [[ -n $wants_power ]]; then shim=$("$repo/Tests/FaultShim/build.sh") || die "the fault shim could not be built; go without: --no-power"; fi
+  faketime=''
+  if [[ -n $wants_clocks ]]; then
+    faketime=$(find /usr/lib/*/faketime -name libfaketimeMT.so.1 -print -quit 2>/dev/null)
+    [[ -n $faketime ]] || die "clocks need Debian's faketime: apt-get install -y faketime, or go without: --no-clocks"
+  fi
   has_netns=no
   if [[ -n $wants_netns ]]; then
     if can_make_namespaces; then
@@ -129,8 +139,9 @@ start_cluster() {
 }
 
 start_load() {
+  touch "$run/healing"
   (within c "$bin/kvsim" load --endpoints "$(endpoints)" --history "$run/history.jsonl" --seconds "$seconds" \
-    --seed "$seed" ${load_options[@]+"${load_options[@]}"} --json </dev/null >"$run/load.json" 2>"$run/load.log") &
+    --hold "$run/healing" --seed "$seed" ${load_options[@]+"${load_options[@]}"} --json </dev/null >"$run/load.json" 2>"$run/load.log") &
   load_process=$(process_identity $!) || die "the load did not start"
 }
 
@@ -163,11 +174,33 @@ inject() {
   sleep_until $((seconds * 1000)) || true
 }
 
-# The load ends with reads of every key from all owners, once all is healed.
+is_without_hints() {
+  [[ $( (within c "$bin/kvctl" --endpoints "$(endpoints)" hints list) </dev/null 2>"$run/hints.log") == "no hints are waiting" ]]
+}
+agrees() { (within c "$bin/kvctl" --endpoints "$(endpoints)" repair verify) </dev/null >"$run/verify.log" 2>&1; }
+is_healed() {
+  look_after
+  is_without_hints && agrees
+}
+
+# All is made well but the copies: those must become equal by themselves, and then say so.
+await_healing() {
+  local since
+  step "healing; nothing is read"
+  heal_all
+  since=$(now_ms)
+  if wait_until "$heal_ms" is_healed; then
+    step "healed: no hint waits and all copies are equal, $((($(now_ms) - since) / 1000)) s after the last fault"
+  else
+    stuck+=("the copies were not equal $((heal_ms / 1000)) s after the last fault: $(tail -n 1 "$run/verify.log")")
+  fi
+  rm "$run/healing"
+}
+
+# The load ends with reads of every key from all owners.
 await_load() {
   local code=0
-  step "healing; every key is read from all of its owners"
-  heal_all
+  step "every key is read from all of its owners"
   until load_is_over; do
     look_after
     sleep 0.2
@@ -202,6 +235,7 @@ repeat_command() {
   if ((nodes != 3)); then command+=" --nodes $nodes"; fi
   if [[ $has_netns == no ]]; then command+=" --no-netns"; fi
   if [[ -z $shim ]]; then command+=" --no-power"; fi
+  if [[ -z $faketime ]]; then command+=" --no-clocks"; fi
   if [[ $durability != sync ]]; then command+=" --durability $durability"; fi
   if [[ -n $given_schedule ]]; then command+=" --schedule $given_schedule"; fi
   echo "$command${load_options[*]:+ ${load_options[*]}}"
@@ -223,6 +257,7 @@ chaos() {
   start_cluster
   start_load
   inject
+  await_healing
   await_load
   stop_cluster
   step "checking the history"
@@ -242,6 +277,7 @@ make_schedule() {
   fi
   [[ $has_netns == yes ]] || flags+=(--no-links)
   [[ -n $shim ]] || flags+=(--no-power)
+  [[ -n $faketime ]] || flags+=(--no-clocks)
   "$bin/kvsim" schedule --seed "$seed" --seconds "$seconds" --nodes "$nodes" ${flags[@]+"${flags[@]}"} >"$run/schedule"
 }
 

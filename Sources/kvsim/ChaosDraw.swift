@@ -23,6 +23,7 @@ struct ChaosDraw {
 
   private func isPossible(_ kind: Kind) -> Bool {
     (setting.hasLinks || !kind.needsLinks) && (setting.hasFaultShim || !kind.needsFaultShim)
+      && (setting.hasClocks || !kind.needsClocks)
   }
 
   mutating func fault(_ kind: Kind) -> [Event] {
@@ -41,6 +42,9 @@ struct ChaosDraw {
     case .halves: halves()
     case .loss: loss(of: pick(1)[0])
     case .lossEverywhere: loss(of: nil)
+    case .clockStep: clockStep()
+    case .clockJump: clockJump(pick(1)[0])
+    case .oldImage: oldImage(pick(1)[0])
     case .mixed: mixed()
     }
   }
@@ -122,6 +126,45 @@ struct ChaosDraw {
     events += nodes.map { Event(at: 0, action: .stop($0)) }
     events += nodes.map { Event(at: length + (nodes.count > 1 ? prng.within(0...500) : 0), action: .resume($0)) }
     return sorted(events)
+  }
+
+  // MARK: Clocks and disks
+
+  /// All clocks stay within 250 ms of each other.
+  private mutating func clockStep() -> [Event] {
+    let nodes = pick(1 + prng.index(setting.nodes))
+    let length = prng.within(3_000...12_000)
+    var events = [announce(.clockStep, "\(names(nodes)) for \(length) ms")]
+    for node in nodes {
+      let ahead = Int(prng.within(0...240)) - 120
+      events.append(Event(at: prng.within(0...1_000), action: .clock(node, aheadMs: ahead == 0 ? 1 : ahead)))
+      events.append(Event(at: length + prng.within(0...1_000), action: .clock(node, aheadMs: 0)))
+    }
+    return sorted(events)
+  }
+
+  /// Far beyond the bound: while it runs, or while it is away.
+  private mutating func clockJump(_ node: Int) -> [Event] {
+    let (ahead, words) = prng.chance(1, of: 2) ? (3_600_000, "an hour ahead") : (-86_400_000, "a day back")
+    let length = prng.within(3_000...10_000)
+    let whileAway = prng.chance(1, of: 2)
+    var events = [announce(.clockJump, "n\(node) \(words) for \(length) ms\(whileAway ? ", at a restart" : "")")]
+    for (at, ahead) in [(0, ahead), (length, 0)] {
+      if whileAway { events.append(Event(at: at, action: .kill(node))) }
+      events.append(Event(at: at, action: .clock(node, aheadMs: ahead)))
+      if whileAway { events.append(Event(at: at + 200, action: .start(node))) }
+    }
+    return events
+  }
+
+  /// The node runs between the image and its return, so that its peers know of a later start.
+  private mutating func oldImage(_ node: Int) -> [Event] {
+    let ran = prng.within(4_000...10_000)
+    return [
+      announce(.oldImage, "n\(node), as it was \(ran) ms before"), Event(at: 0, action: .kill(node)),
+      Event(at: 0, action: .keepImage(node)), Event(at: 0, action: .start(node)), Event(at: ran, action: .kill(node)),
+      Event(at: ran, action: .restoreImage(node)), Event(at: ran, action: .start(node)),
+    ]
   }
 
   // MARK: Links

@@ -26,17 +26,24 @@ struct ChaosSchedule: Equatable {
     /// Packets are lost: on the links of one node, on all links.
     case loss
     case lossEverywhere = "loss-everywhere"
+    /// A clock goes wrong for a while: within the bound that the promises ask for; by an hour or a day.
+    case clockStep = "clock-step"
+    case clockJump = "clock-jump"
+    /// A node gets back its disk as it was some starts ago.
+    case oldImage = "old-image"
     /// Several of the above at once, on different nodes: more are away than may be.
     case mixed
 
     var needsLinks: Bool {
       switch self {
       case .cut, .cutOneWay, .isolate, .halves, .loss, .lossEverywhere: true
-      case .crash, .crashLoop, .blackout, .powerCut, .powerBlackout, .restart, .pause, .pauseMany, .mixed: false
+      case .crash, .crashLoop, .blackout, .powerCut, .powerBlackout, .restart, .pause, .pauseMany: false
+      case .clockStep, .clockJump, .oldImage, .mixed: false
       }
     }
 
     var needsFaultShim: Bool { self == .powerCut || self == .powerBlackout }
+    var needsClocks: Bool { self == .clockStep || self == .clockJump }
   }
 
   /// One end of a link: a node by its number, from 1, or the machine where the clients are.
@@ -55,6 +62,11 @@ struct ChaosSchedule: Equatable {
     case start(Int)
     case stop(Int)
     case resume(Int)
+    /// The node's wall clock is so many milliseconds ahead of the machine's; 0 heals it.
+    case clock(Int, aheadMs: Int)
+    /// Of a node that is down: keeps a copy of its data, puts that copy in the place of its data.
+    case keepImage(Int)
+    case restoreImage(Int)
     /// So many packets of a hundred are dropped in this direction; 0 heals it.
     case drop(percent: Int, from: End, to: End)
     /// For the reader and the count of faults: what follows is one of these.
@@ -75,6 +87,9 @@ struct ChaosSchedule: Equatable {
       case .start(let node): "\(at) start \(node)"
       case .stop(let node): "\(at) stop \(node)"
       case .resume(let node): "\(at) cont \(node)"
+      case .clock(let node, let aheadMs): "\(at) clock \(node) \(aheadMs)"
+      case .keepImage(let node): "\(at) image \(node)"
+      case .restoreImage(let node): "\(at) restore \(node)"
       case .drop(let percent, let from, let to): "\(at) drop \(percent) \(from) \(to)"
       case .announce(let kind, let text): "\(at) fault \(kind.rawValue) \(text)"
       }
@@ -89,6 +104,8 @@ struct ChaosSchedule: Equatable {
     var milliseconds: UInt64 = 60_000
     var hasLinks = true
     var hasFaultShim = true
+    /// Each node's wall clock can be set apart from the others'.
+    var hasClocks = true
   }
 
   /// By time.

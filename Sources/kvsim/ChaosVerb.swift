@@ -13,6 +13,7 @@ struct ChaosVerb: ParsableCommand {
   @Option(help: "Copies that a write waits for, W.") var writeQuorum = 2
   @Flag(help: "No faults of links: the nodes share one network namespace.") var noLinks = false
   @Flag(help: "No power cuts: the nodes run without the fault shim.") var noPower = false
+  @Flag(help: "No faults of clocks: the nodes have the machine's own.") var noClocks = false
 
   func validate() throws {
     guard (2...64).contains(nodes) else { throw ValidationError("--nodes \(nodes): from 2 to 64") }
@@ -25,7 +26,7 @@ struct ChaosVerb: ParsableCommand {
   func run() {
     let setting = ChaosSchedule.Setting(
       nodes: nodes, expendable: copies - writeQuorum, milliseconds: seconds * 1_000, hasLinks: !noLinks,
-      hasFaultShim: !noPower)
+      hasFaultShim: !noPower, hasClocks: !noClocks)
     for event in ChaosSchedule(seed: seed, setting).events { print(event) }
   }
 }

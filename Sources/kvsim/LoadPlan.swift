@@ -10,6 +10,8 @@ struct LoadPlan: Sendable {
   var seconds: Int
   /// How long the final reads are tried.
   var finalSeconds: Int
+  /// They wait while this file is there.
+  var hold: String?
   /// Time between the begins of two operations of a client, when the store is faster than that.
   var pause: Duration
   var keys: [String]

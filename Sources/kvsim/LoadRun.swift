@@ -16,6 +16,9 @@ enum LoadRun {
       let began = LoadJournal.now
       let progress = Task { await LoadProgress.show(journal, since: began) }
       await load(plan, stores, journal, stop.signal)
+      while let hold = plan.hold, FileManager.default.fileExists(atPath: hold), !stop.signal.isSet {
+        try await Task.sleep(for: .milliseconds(50))
+      }
       let read = stop.signal.isSet ? 0 : await finalReads(plan, stores, journal, stop.signal)
       progress.cancel()
       await progress.value

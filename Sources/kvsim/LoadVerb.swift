@@ -27,6 +27,8 @@ struct LoadVerb: AsyncParsableCommand {
   @Option(help: "Operations a second, at most, of all clients together; 0: no limit.") var rate = 1_500
   @Option(help: "In the end every key is read at 'all', tried again for so many seconds; 0: not at all.")
   var finalSeconds = 60
+  @Option(help: "The final reads wait while this file is there: its maker may want to see all heal by itself.")
+  var hold: String?
   @Flag(help: "No write carries the context of a receipt, only those of gets.") var noReceipts = false
   @Flag(help: "A summary in JSON on stdout.") var json = false
 
@@ -65,6 +67,7 @@ extension LoadPlan {
     clients = verb.clients
     seconds = verb.seconds
     finalSeconds = verb.finalSeconds
+    hold = verb.hold
     pause = verb.rate == 0 ? .zero : .seconds(1) * verb.clients / verb.rate
     // What another load wrote would be nobody's write in this history.
     let run = UInt32.random(in: 0...UInt32.max)

@@ -9,9 +9,11 @@ import Testing
     var leaving: Set<Int> = []
     var stopped: Set<Int> = []
     var drops: [String: Int] = [:]
+    var clocks: [Int: Int] = [:]
+    var images: Set<Int> = []
 
     var away: Int { down.union(stopped).count }
-    var isWell: Bool { down.isEmpty && leaving.isEmpty && stopped.isEmpty && drops.isEmpty }
+    var isWell: Bool { down.isEmpty && leaving.isEmpty && stopped.isEmpty && drops.isEmpty && clocks.isEmpty }
 
     /// False when it makes no sense.
     mutating func apply(_ action: ChaosSchedule.Action) -> Bool {
@@ -22,6 +24,12 @@ import Testing
       case .start(let node): return down.remove(node) != nil
       case .stop(let node): return !down.contains(node) && stopped.insert(node).inserted
       case .resume(let node): return stopped.remove(node) != nil
+      case .clock(let node, 0): return clocks.removeValue(forKey: node) != nil
+      case .clock(let node, let aheadMs): return clocks.updateValue(aheadMs, forKey: node) == nil
+      case .keepImage(let node):
+        images.insert(node)
+        return down.contains(node)
+      case .restoreImage(let node): return down.contains(node) && images.contains(node)
       case .drop(0, let from, let to): return drops.removeValue(forKey: "\(from)→\(to)") != nil
       case .drop(let percent, let from, let to):
         return from != to && (1...100).contains(percent) && drops.updateValue(percent, forKey: "\(from)→\(to)") == nil
@@ -33,7 +41,7 @@ import Testing
   private static let settings = [
     ChaosSchedule.Setting(milliseconds: 120_000), ChaosSchedule.Setting(nodes: 5, milliseconds: 300_000),
     ChaosSchedule.Setting(nodes: 7, expendable: 2, milliseconds: 60_000),
-    ChaosSchedule.Setting(milliseconds: 12_000, hasLinks: false, hasFaultShim: false),
+    ChaosSchedule.Setting(milliseconds: 12_000, hasLinks: false, hasFaultShim: false, hasClocks: false),
   ]
 
   @Test(arguments: settings)
@@ -74,22 +82,23 @@ import Testing
     #expect(ChaosSchedule(seed: 5, setting) != ChaosSchedule(seed: 6, setting))
   }
 
-  @Test func `five minutes see every kind of fault`() {
+  @Test func `six minutes see every kind of fault`() {
     for seed in 1...20 as ClosedRange<UInt64> {
-      let kinds = ChaosSchedule(seed: seed, ChaosSchedule.Setting(milliseconds: 300_000)).events.compactMap {
+      let kinds = ChaosSchedule(seed: seed, ChaosSchedule.Setting(milliseconds: 360_000)).events.compactMap {
         if case .announce(let kind, _) = $0.action { kind } else { nil }
       }
       #expect(Set(kinds) == Set(ChaosSchedule.Kind.allCases), "seed \(seed)")
     }
   }
 
-  @Test func `without links and without the fault shim nothing asks for them`() {
-    let setting = ChaosSchedule.Setting(milliseconds: 600_000, hasLinks: false, hasFaultShim: false)
+  @Test func `without links, fault shim and clocks of their own nothing asks for them`() {
+    let setting = ChaosSchedule.Setting(
+      milliseconds: 600_000, hasLinks: false, hasFaultShim: false, hasClocks: false)
     for event in ChaosSchedule(seed: 1, setting).events {
       switch event.action {
-      case .drop, .losePower: Issue.record("\(event)")
-      case .announce(let kind, _): #expect(!kind.needsLinks && !kind.needsFaultShim)
-      case .kill, .terminate, .start, .stop, .resume: break
+      case .drop, .losePower, .clock: Issue.record("\(event)")
+      case .announce(let kind, _): #expect(!kind.needsLinks && !kind.needsFaultShim && !kind.needsClocks)
+      case .kill, .terminate, .start, .stop, .resume, .keepImage, .restoreImage: break
       }
     }
   }
@@ -100,11 +109,13 @@ import Testing
       .init(at: 10, action: .losePower(1)), .init(at: 11, action: .start(1)), .init(at: 12, action: .terminate(2)),
       .init(at: 13, action: .stop(3)), .init(at: 14, action: .resume(3)),
       .init(at: 15, action: .drop(percent: 30, from: .clients, to: .node(2))),
+      .init(at: 16, action: .clock(2, aheadMs: -120)), .init(at: 17, action: .keepImage(3)),
+      .init(at: 18, action: .restoreImage(3)),
     ].map(\.description)
     #expect(
       lines == [
         "10 fault cut-one-way n1→n2 for 5 ms", "10 kill 1", "10 power 1", "11 start 1", "12 term 2", "13 stop 3",
-        "14 cont 3", "15 drop 30 c 2",
+        "14 cont 3", "15 drop 30 c 2", "16 clock 2 -120", "17 image 3", "18 restore 3",
       ])
   }
 }
