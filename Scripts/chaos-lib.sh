@@ -2,7 +2,7 @@
 # The nodes, the network and the faults of Scripts/chaos.sh, which sources this after lib.sh.
 #
 # The caller sets: run (the directory of this run), prefix (of its namespaces), nodes, has_netns, shim (the directory of
-# the fault shim, or nothing), faketime (its library, or nothing), durability, bin. It reads: injected, crashes, stuck, no_netns.
+# the fault shim, or nothing), durability, bin. It reads: injected, crashes, stuck, no_netns.
 # shellcheck disable=SC2034,SC2154
 
 start_ms=30000 # from the start of a process to /healthz
@@ -119,22 +119,12 @@ drop() {
 declare -A process=() expected=()
 
 launch() {
-  local i=$1 home=$run/n$1 host port preload=() libraries='' pid
+  local i=$1 home=$run/n$1 host port preload=() pid
   host=$(host_of "$i")
   port=$(port_of "$i")
+  [[ -z $shim ]] || preload=("LD_PRELOAD=$shim/faultshim.so" "FAULTSHIM_DIR=$home/data"
+    "FAULTSHIM_STATE=$home/faultshim.state" "FAULTSHIM_CONTROL=$home/faultshim.control" "FAULTSHIM_LOG=$home/faultshim.log")
   mkdir -p "$home/data"
-  if [[ -n $shim ]]; then
-    libraries=$shim/faultshim.so
-    preload+=("FAULTSHIM_DIR=$home/data" "FAULTSHIM_STATE=$home/faultshim.state"
-      "FAULTSHIM_CONTROL=$home/faultshim.control" "FAULTSHIM_LOG=$home/faultshim.log")
-  fi
-  if [[ -n $faketime ]]; then
-    [[ -e $home/clock ]] || set_clock "$i" 0
-    libraries+=:$faketime
-    # The wall clock alone is false; what the file says counts within a second.
-    preload+=("FAKETIME_TIMESTAMP_FILE=$home/clock" FAKETIME_CACHE_DURATION=1 FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1)
-  fi
-  if [[ -n $libraries ]]; then preload+=("LD_PRELOAD=${libraries#:}"); fi
   # The preload library comes behind nsenter and env, into the node alone; every one of them becomes the next.
   (within "$i" setsid env "${preload[@]}" "$bin/kvnode" --config "$repo/Config/kvnode.yaml" \
     --data "$home/data" --name "n$i" --zone "z$i" --host-label "h$i" --durability "$durability" \
@@ -200,10 +190,10 @@ lose_power() {
   "$shim/faultshim-cut" "$run/n$1/faultshim.state" >>"$run/n$1/cuts.log" 2>&1 || die "n$1: the power cut failed: $(tail -n 1 "$run/n$1/cuts.log")"
 }
 
-# set_clock I MILLISECONDS: so far ahead of the machine's.
+# set_clock I MILLISECONDS: the wall clock that the node is shown is so far ahead of the machine's, which nobody touches.
 set_clock() {
-  awk -v ms="$2" 'BEGIN { printf "%+.3f\n", ms / 1000 }' >"$run/n$1/clock.new"
-  mv "$run/n$1/clock.new" "$run/n$1/clock"
+  echo "clock $2" >"$run/n$1/faultshim.control.new"
+  mv "$run/n$1/faultshim.control.new" "$run/n$1/faultshim.control"
 }
 
 # Of a node that is down. What the shim knew of its files does not hold for those of the image: they count as synced.
@@ -273,7 +263,7 @@ heal_all() {
   local i key
   for key in "${!dropped[@]}"; do if ((dropped[$key] > 0)); then drop 0 "${key%,*}" "${key#*,}"; fi; done
   for ((i = 1; i <= nodes; i++)); do
-    if [[ -n $faketime ]]; then set_clock "$i" 0; fi
+    if [[ -n $shim ]]; then set_clock "$i" 0; fi
     on_process signal_process "$i" CONT || true
     start_node "$i"
   done

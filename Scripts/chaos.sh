@@ -1,15 +1,14 @@
 #!/usr/bin/env bash
 # Real nodes under load and faults, and what their clients saw held against the promises.
 #
-#   Scripts/chaos.sh [--minutes M] [--seed N] [--nodes K] [--no-netns] [--no-power] [--no-clocks] [--keep]
+#   Scripts/chaos.sh [--minutes M] [--seed N] [--nodes K] [--no-netns] [--no-power] [--keep]
 #   Scripts/chaos.sh --selftest
 #
 #   --minutes M   how long faults are injected (default 1); fractions are fine
 #   --seed N      what the faults and the load are drawn from (default: a new one); the same faults come at the same times
 #   --nodes K     nodes of the cluster (default 3); three copies of each key, two for a quorum
 #   --no-netns    all nodes on the loopback interface: processes are killed and stopped, links stay whole
-#   --no-power    without the fault shim: a killed node finds again what it had not synced
-#   --no-clocks   without faketime: all nodes have the machine's clock, which is never touched
+#   --no-power    without the fault shim: a killed node finds again what it had not synced, and no clock goes wrong
 #   --schedule F  the faults of this file, as `kvsim schedule` prints them, in place of drawn ones
 #   --durability  sync (default), or os: nodes acknowledge what they have not synced, and power cuts lose it
 #   --keep        keep the history, logs and data, which are removed when all was well
@@ -35,13 +34,12 @@ die() { die_usage "$@"; }
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "$0"; }
 
 read_arguments() {
-  minutes=1 seed='' nodes=3 wants_netns=yes wants_power=yes wants_clocks=yes keep='' selftest='' load_options=()
+  minutes=1 seed='' nodes=3 wants_netns=yes wants_power=yes keep='' selftest='' load_options=()
   given_schedule='' durability=sync
   while (($# > 0)); do
     case $1 in
       --no-netns) wants_netns='' ;;
       --no-power) wants_power='' ;;
-      --no-clocks) wants_clocks='' ;;
       --no-receipts) load_options+=(--no-receipts) ;;
       --keep) keep=yes ;;
       --selftest) selftest=yes ;;
@@ -79,8 +77,8 @@ check_arguments() {
 # --- the run -------------------------------------------------------------------------------------------------------
 
 prepare() {
-  # `test` has ip, nft and faketime.
-  "$repo/Scripts/setup.sh" --quiet "$(if [[ -n $wants_netns$wants_clocks ]]; then echo test; else echo run; fi)"
+  # `test` has ip and nft.
+  "$repo/Scripts/setup.sh" --quiet "$(if [[ -n $wants_netns ]]; then echo test; else echo run; fi)"
   PATH=$PATH:/usr/sbin:/sbin
   build_programs
   build_program kvsim
@@ -88,11 +86,6 @@ prepare() {
   bin=$(cd "$bin" && pwd)
   shim=''
   if [[ -n $wants_power ]]; then shim=$("$repo/Tests/FaultShim/build.sh") || die "the fault shim could not be built; go without: --no-power"; fi
-  faketime=''
-  if [[ -n $wants_clocks ]]; then
-    faketime=$(find /usr/lib/*/faketime -name libfaketimeMT.so.1 -print -quit 2>/dev/null)
-    [[ -n $faketime ]] || die "clocks need Debian's faketime: apt-get install -y faketime, or go without: --no-clocks"
-  fi
   has_netns=no
   if [[ -n $wants_netns ]]; then
     if can_make_namespaces; then
@@ -235,7 +228,6 @@ repeat_command() {
   if ((nodes != 3)); then command+=" --nodes $nodes"; fi
   if [[ $has_netns == no ]]; then command+=" --no-netns"; fi
   if [[ -z $shim ]]; then command+=" --no-power"; fi
-  if [[ -z $faketime ]]; then command+=" --no-clocks"; fi
   if [[ $durability != sync ]]; then command+=" --durability $durability"; fi
   if [[ -n $given_schedule ]]; then command+=" --schedule $given_schedule"; fi
   echo "$command${load_options[*]:+ ${load_options[*]}}"
@@ -277,7 +269,6 @@ make_schedule() {
   fi
   [[ $has_netns == yes ]] || flags+=(--no-links)
   [[ -n $shim ]] || flags+=(--no-power)
-  [[ -n $faketime ]] || flags+=(--no-clocks)
   "$bin/kvsim" schedule --seed "$seed" --seconds "$seconds" --nodes "$nodes" ${flags[@]+"${flags[@]}"} >"$run/schedule"
 }
 

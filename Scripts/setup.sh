@@ -26,7 +26,6 @@ test  ip                                  iproute2
 test  nft                                 nftables
 test  python3                             python3
 test  promtool                            prometheus
-test  faketime                            faketime
 check shellcheck                          shellcheck
 TABLE
 }

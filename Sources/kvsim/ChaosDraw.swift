@@ -23,7 +23,6 @@ struct ChaosDraw {
 
   private func isPossible(_ kind: Kind) -> Bool {
     (setting.hasLinks || !kind.needsLinks) && (setting.hasFaultShim || !kind.needsFaultShim)
-      && (setting.hasClocks || !kind.needsClocks)
   }
 
   mutating func fault(_ kind: Kind) -> [Event] {

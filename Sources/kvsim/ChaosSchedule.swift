@@ -42,8 +42,15 @@ struct ChaosSchedule: Equatable {
       }
     }
 
-    var needsFaultShim: Bool { self == .powerCut || self == .powerBlackout }
-    var needsClocks: Bool { self == .clockStep || self == .clockJump }
+    /// It cuts files back to what was synced, and shows the process another time.
+    var needsFaultShim: Bool {
+      switch self {
+      case .powerCut, .powerBlackout, .clockStep, .clockJump: true
+      case .crash, .crashLoop, .blackout, .restart, .pause, .pauseMany, .cut, .cutOneWay, .isolate, .halves, .loss,
+        .lossEverywhere, .oldImage, .mixed:
+        false
+      }
+    }
   }
 
   /// One end of a link: a node by its number, from 1, or the machine where the clients are.
@@ -104,8 +111,6 @@ struct ChaosSchedule: Equatable {
     var milliseconds: UInt64 = 60_000
     var hasLinks = true
     var hasFaultShim = true
-    /// Each node's wall clock can be set apart from the others'.
-    var hasClocks = true
   }
 
   /// By time.

@@ -12,8 +12,7 @@ struct ChaosVerb: ParsableCommand {
   @Option(help: "Copies of a key, N.") var copies = 3
   @Option(help: "Copies that a write waits for, W.") var writeQuorum = 2
   @Flag(help: "No faults of links: the nodes share one network namespace.") var noLinks = false
-  @Flag(help: "No power cuts: the nodes run without the fault shim.") var noPower = false
-  @Flag(help: "No faults of clocks: the nodes have the machine's own.") var noClocks = false
+  @Flag(help: "No power cuts, no faults of clocks: the nodes run without the fault shim.") var noPower = false
 
   func validate() throws {
     guard (2...64).contains(nodes) else { throw ValidationError("--nodes \(nodes): from 2 to 64") }
@@ -26,7 +25,7 @@ struct ChaosVerb: ParsableCommand {
   func run() {
     let setting = ChaosSchedule.Setting(
       nodes: nodes, expendable: copies - writeQuorum, milliseconds: seconds * 1_000, hasLinks: !noLinks,
-      hasFaultShim: !noPower, hasClocks: !noClocks)
+      hasFaultShim: !noPower)
     for event in ChaosSchedule(seed: seed, setting).events { print(event) }
   }
 }

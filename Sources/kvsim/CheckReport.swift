@@ -2,7 +2,7 @@ import KVSimulator
 
 /// What is to be said of a history: how much of it there is, when nothing worked, and what did not hold.
 struct CheckReport {
-  /// A stretch in which no operation succeeded, nanoseconds after the first invocation.
+  /// A stretch in which operations were under way and none succeeded, nanoseconds after the first invocation.
   struct Outage: Equatable {
     var from: UInt64
     var until: UInt64
@@ -34,10 +34,23 @@ struct CheckReport {
     var last: UInt64 = 0
     let successes = history.operations.filter { $0.outcome == .ok }.compactMap(\.returnedAt).map { $0 - begin }.sorted()
     for at in successes + [length] {
-      if at - last >= CheckReport.outageMin { outages.append(Outage(from: last, until: at)) }
+      if at - last >= CheckReport.outageMin, let from = beganAsking(between: last, and: at),
+        at - from >= CheckReport.outageMin
+      {
+        outages.append(Outage(from: from, until: at))
+      }
       last = at
     }
     return outages
+  }
+
+  /// Since when something was under way, of a stretch.
+  private func beganAsking(between from: UInt64, and until: UInt64) -> UInt64? {
+    let begin = begin
+    let asked = history.operations.filter {
+      $0.invokedAt - begin < until && ($0.returnedAt ?? $0.invokedAt) - begin > from
+    }
+    return asked.map { max(from, $0.invokedAt - begin) }.min()
   }
 
   /// Every violation of safety; the others make a history no less true.

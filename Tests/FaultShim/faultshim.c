@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,11 +52,21 @@ static void set_descriptor(int fd, char what) {
 
 // --- The log ------------------------------------------------------------------------------------------------------
 
-static uint64_t now_ms(void) {
+// Not through the exported function below: the shim keeps true time.
+static int true_time(clockid_t clock, struct timespec *t) {
+  static int (*_Atomic real)(clockid_t, struct timespec *);
+  int (*known)(clockid_t, struct timespec *) = atomic_load(&real);
+  if (!known) atomic_store(&real, known = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime"));
+  return known ? known(clock, t) : (int)syscall(SYS_clock_gettime, clock, t);
+}
+
+static uint64_t ms_of(clockid_t clock) {
   struct timespec t;
-  clock_gettime(CLOCK_REALTIME, &t);
+  true_time(clock, &t);
   return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
+
+static uint64_t now_ms(void) { return ms_of(CLOCK_REALTIME); }
 
 // One line: milliseconds since 1970, pid, fault, call, path, detail.
 static void note(const char *fault, const char *call, const char *path, const char *detail) {
@@ -302,9 +313,9 @@ static void note_overwrite(int fd, off_t offset, const char *call) {
 
 // --- Rules --------------------------------------------------------------------------------------------------------
 
-enum kind { EIO_WRITE, EIO_SYNC, NO_SPACE_SYNC, EIO_READ, NO_SPACE, SHORT_WRITE, SLOW_SYNC, HOLD_SYNC, KINDS };
-static const char *const kind_names[KINDS] = {"eio-write", "eio-sync",    "enospc-sync", "eio-read",
-                                              "enospc",    "short-write", "slow-sync",   "hold-sync"};
+enum kind { EIO_WRITE, EIO_SYNC, NO_SPACE_SYNC, EIO_READ, NO_SPACE, SHORT_WRITE, SLOW_SYNC, HOLD_SYNC, CLOCK, KINDS };
+static const char *const kind_names[KINDS] = {"eio-write",   "eio-sync",  "enospc-sync", "eio-read", "enospc",
+                                              "short-write", "slow-sync", "hold-sync",   "clock"};
 
 struct rule {
   enum kind kind;
@@ -360,8 +371,22 @@ static void parse_rule(const char *text, struct rule *rule) {
     char *ms = strtok_r(0, " \t", &rest);
     if (!ms || (rule->ms = atol(ms)) <= 0) give_up("slow-sync needs its milliseconds", text);
   }
+  if (rule->kind == CLOCK) {
+    char *ms = strtok_r(0, " \t", &rest), *end = ms;
+    if (!ms || (rule->ms = strtol(ms, &end, 10), *end)) give_up("clock needs its milliseconds", text);
+  }
   if (!parse_options(rule, &rest)) give_up("malformed rule in FAULTSHIM_CONTROL", text);
   if (rule->pattern[0] == 0) strcpy(rule->pattern, "*");
+}
+
+// How far the wall clock that the process is shown is ahead of the true one.
+static _Atomic long clock_ahead_ms;
+
+static void set_clock(void) {
+  long ahead = 0;
+  for (int i = 0; i < rule_count; i++)
+    if (rules[i].kind == CLOCK) ahead = rules[i].ms;
+  atomic_store(&clock_ahead_ms, ahead);
 }
 
 // A rule that was there before keeps its counts.
@@ -380,6 +405,7 @@ static void adopt(char *text) {
   }
   memcpy(rules, fresh, sizeof rules);
   rule_count = count;
+  set_clock();
 }
 
 static bool same_time(struct timespec a, struct timespec b) { return a.tv_sec == b.tv_sec && a.tv_nsec == b.tv_nsec; }
@@ -391,7 +417,10 @@ static void refresh_rules(void) {
   struct stat s;
   if (!control_path) return;
   if (fstatat(AT_FDCWD, control_path, &s, 0) != 0) {
-    if (there) rule_count = 0;
+    if (there) {
+      rule_count = 0;
+      set_clock();
+    }
     there = false;
     return;
   }
@@ -450,6 +479,47 @@ static bool still_there(const struct rule *held) {
   for (int i = 0; i < rule_count; i++) found |= strcmp(rules[i].text, held->text) == 0;
   pthread_mutex_unlock(&rules_lock);
   return found;
+}
+
+// --- The wall clock -----------------------------------------------------------------------------------------------
+
+// Looks for a new rule now and then only: programs read the clock often.
+static long clock_shift_ms(void) {
+  static _Atomic uint64_t looked_at;
+  uint64_t now = ms_of(CLOCK_MONOTONIC);
+  if (now - atomic_load(&looked_at) > 10) {
+    atomic_store(&looked_at, now);
+    any_rules();
+  }
+  return atomic_load(&clock_ahead_ms);
+}
+
+EXPORTED int clock_gettime(clockid_t clock, struct timespec *t) {
+  int before = errno, result = true_time(clock, t);
+  if (result != 0 || (clock != CLOCK_REALTIME && clock != CLOCK_REALTIME_COARSE) || !set_up()) return result;
+  long shift = clock_shift_ms();
+  t->tv_sec += shift / 1000;
+  t->tv_nsec += shift % 1000 * 1000000;
+  if (t->tv_nsec < 0) t->tv_nsec += 1000000000, t->tv_sec--;
+  if (t->tv_nsec >= 1000000000) t->tv_nsec -= 1000000000, t->tv_sec++;
+  errno = before;
+  return 0;
+}
+
+EXPORTED int gettimeofday(struct timeval *restrict t, void *restrict zone) {
+  (void)zone;
+  struct timespec now;
+  if (clock_gettime(CLOCK_REALTIME, &now) != 0) return -1;
+  t->tv_sec = now.tv_sec;
+  t->tv_usec = now.tv_nsec / 1000;
+  return 0;
+}
+
+EXPORTED time_t time(time_t *t) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  if (t) *t = now.tv_sec;
+  return now.tv_sec;
 }
 
 // --- Syncs --------------------------------------------------------------------------------------------------------

@@ -31,6 +31,7 @@ def step(verb, *rest):
     if verb == "close": return os.close(descriptors.pop(rest[0]))
     if verb == "rename": return os.rename(rest[0], rest[1])
     if verb == "unlink": return os.unlink(rest[0])
+    if verb == "hour": return int(time.time()) // 3600
     if verb == "sleep": return time.sleep(int(rest[0]) / 1000)
     if verb == "stream":
         with open(rest[0], "w") as file: file.write("s" * int(rest[1]))

@@ -251,6 +251,18 @@ def rules_change_under_a_running_process(shim):
 
 
 @test
+def a_wall_clock_is_shown_wrong_and_other_clocks_stay_true(shim):
+    hour = int(time.time() + 5) // 3600
+    shim.rules("clock -86400000")
+    equal(shim.run("hour"), [str(hour - 24)])
+    process = shim.start(sys.executable, here + "/probe.py", "sleep 300", "hour")
+    shim.rules("clock 7200000")
+    equal(process.communicate(timeout=60)[0].split(), ["ok", str(hour + 2)])
+    shim.rules("clock 0")
+    equal(shim.run("hour", "timed-sync a")[0], str(hour))
+
+
+@test
 def overwriting_what_is_synced_is_reported(shim):
     shim.run("write a 10", "fsync a", "write b 5", "pwrite a 3 0")
     equal([line for line in shim.log() if line[0] == "unmodelled-overwrite"], [["unmodelled-overwrite", "pwrite"]])

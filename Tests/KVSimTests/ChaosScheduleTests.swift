@@ -41,7 +41,7 @@ import Testing
   private static let settings = [
     ChaosSchedule.Setting(milliseconds: 120_000), ChaosSchedule.Setting(nodes: 5, milliseconds: 300_000),
     ChaosSchedule.Setting(nodes: 7, expendable: 2, milliseconds: 60_000),
-    ChaosSchedule.Setting(milliseconds: 12_000, hasLinks: false, hasFaultShim: false, hasClocks: false),
+    ChaosSchedule.Setting(milliseconds: 12_000, hasLinks: false, hasFaultShim: false),
   ]
 
   @Test(arguments: settings)
@@ -91,13 +91,12 @@ import Testing
     }
   }
 
-  @Test func `without links, fault shim and clocks of their own nothing asks for them`() {
-    let setting = ChaosSchedule.Setting(
-      milliseconds: 600_000, hasLinks: false, hasFaultShim: false, hasClocks: false)
+  @Test func `without links and without the fault shim nothing asks for them`() {
+    let setting = ChaosSchedule.Setting(milliseconds: 600_000, hasLinks: false, hasFaultShim: false)
     for event in ChaosSchedule(seed: 1, setting).events {
       switch event.action {
       case .drop, .losePower, .clock: Issue.record("\(event)")
-      case .announce(let kind, _): #expect(!kind.needsLinks && !kind.needsFaultShim && !kind.needsClocks)
+      case .announce(let kind, _): #expect(!kind.needsLinks && !kind.needsFaultShim)
       case .kill, .terminate, .start, .stop, .resume, .keepImage, .restoreImage: break
       }
     }
