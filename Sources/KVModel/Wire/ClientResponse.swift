@@ -29,6 +29,19 @@ public struct ReadAnswer: Hashable, Sendable {
 
   /// The newest version that is alive; nil when the key is absent.
   public var value: [UInt8]? { siblings.lazy.compactMap(\.value).first }
+
+  /// Whether the body of a `value` frame tells of a version that is alive: all that a load generator wants to know,
+  /// without a copy of the value.
+  public static func hasValue(in body: UnsafeRawBufferPointer) throws(DecodeError) -> Bool {
+    var reader = ByteReader(body)
+    _ = try reader.view(Int(try reader.u32()))
+    for _ in 0..<(try reader.u16()) {
+      _ = try reader.view(24)
+      if try reader.bool() { return true }
+    }
+    try reader.end()
+    return false
+  }
 }
 
 /// What an acknowledged write brought about.
