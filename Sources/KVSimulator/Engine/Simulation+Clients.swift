@@ -283,6 +283,7 @@ extension Simulation {
         fail(Violation(.definiteFailure, "a token of another key was accepted", operations: [place]))
       }
       if let context = receipt.context { hold(context, of: place) }
+      if receipt.siblings == .absent { toldAlone.insert(place) }
       finish(client, .ok, nil)
     case .failed(let failure): onFailure(failure, attempt, client)
     case .explained, .described, .layout, .done, .reserved:

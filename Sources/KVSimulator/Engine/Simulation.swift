@@ -79,6 +79,8 @@ public final class Simulation {
 
   // What is looked at.
   var checker = StateChecker()
+  /// Operations whose receipts told that no version lay beside theirs.
+  var toldAlone: Set<Int> = []
   public internal(set) var trace: Trace
   public internal(set) var violations: [Violation] = []
   public internal(set) var counts = SimulationCounts()

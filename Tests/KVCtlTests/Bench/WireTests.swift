@@ -254,7 +254,7 @@ private func text(_ text: String) -> [UInt8] { Array(text.utf8) }
     let goAway = frame(.goAway)
     #expect(feed(wire, goAway) == .leaving(bytes: goAway.count))
     let done = frame(.written, id: 3) {
-      let receipt = Receipt(context: nil, stamp: .zero, acknowledgements: 2, hints: 0)
+      let receipt = Receipt(context: nil, stamp: .zero, acknowledgements: 2, hints: 0, siblings: .absent)
       ClientResponse.written(receipt).encode(into: &$0)
     }
     #expect(feed(wire, done) == .reply(BenchReply(id: 3, answer: .written), bytes: done.count))
