@@ -97,7 +97,8 @@ public final class InMemoryKVStore: KVStore {
       state.records[write.key] = outcome.record
       let stamp = outcome.minted?.stamp ?? mint.stamp
       return Receipt(
-        context: outcome.covered.map { token(write.key, $0, stamp) }, stamp: stamp, acknowledgements: 1, hints: 0)
+        context: outcome.covered.map { token(write.key, $0, stamp) }, stamp: stamp, acknowledgements: 1, hints: 0,
+        siblings: outcome.record.versions.count > 1 ? .present : .absent)
     }
   }
 

@@ -22,12 +22,21 @@ struct HostCounters: Sendable {
     case slowReader = "slow_reader"
   }
 
+  /// When a frame of a client that floods was handled.
+  enum FloodTurn: String, Sendable, CaseIterable {
+    /// While others had frames: as many in all as one of them had.
+    case shared
+    /// The others had asked nothing for a millisecond.
+    case free
+  }
+
   var clientsAccepted: UInt64 = 0
   var peersAccepted: UInt64 = 0
   /// Connections turned away or ended with a word why.
   private(set) var refused: [Refusal.Reason: UInt64] = [:]
   private(set) var dropped: [Slowness: UInt64] = [:]
   private(set) var overloads: [Limit: UInt64] = [:]
+  private(set) var floodFrames: [FloodTurn: UInt64] = [:]
   /// Answers to clients that were failures.
   private(set) var failures: [Failure.Code: UInt64] = [:]
   var malformedFrames: UInt64 = 0
@@ -36,5 +45,6 @@ struct HostCounters: Sendable {
   mutating func onRefused(_ reason: Refusal.Reason) { refused[reason, default: 0] += 1 }
   mutating func onDropped(_ reason: Slowness) { dropped[reason, default: 0] += 1 }
   mutating func onOverload(_ limit: Limit) { overloads[limit, default: 0] += 1 }
+  mutating func onFloodFrames(_ count: Int, in turn: FloodTurn) { floodFrames[turn, default: 0] += UInt64(count) }
   mutating func onFailure(_ code: Failure.Code) { failures[code, default: 0] += 1 }
 }

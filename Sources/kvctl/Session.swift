@@ -62,6 +62,8 @@ extension Verb {
     var configuration = KVClientConfiguration(endpoints: endpoints.map(\.description))
     configuration.deadline = timeout
     configuration.connectTimeout = min(timeout, .seconds(2))
+    // Whoever waits at a terminal would rather wait than hear that a busy node is lost.
+    configuration.silenceMax = min(timeout, .seconds(2))
     configuration.agent = "kvctl/1"
     let logger = Logger(label: "kvctl") { _ in SwiftLogNoOpLogHandler() }
     return await withKVClient(configuration, logger: logger) { client in

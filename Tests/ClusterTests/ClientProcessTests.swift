@@ -101,6 +101,41 @@ extension ProcessTests {
       }
     }
 
+    /// Three clients, each through a coordinator of its own, meet at one key: whoever is told of another one goes on, and
+    /// in the end one version of all is left.
+    @Test func `updates of one key through every node at once leave one version of all`() async throws {
+      try await Cluster.run { cluster in
+        try await withThrowingTaskGroup(of: Void.self) { group in
+          for number in cluster.everyNumber {
+            var configuration = cluster.configuration([number], deadline: .seconds(20))
+            configuration.followsLayout = false
+            group.addTask { [configuration] in
+              try await withKVClient(configuration) { client in
+                for step in 0..<20 { try await Self.add(UInt8(number * 20 + step), to: "set", client) }
+              }
+            }
+          }
+          try await group.waitForAll()
+        }
+        try await cluster.withClient { client in
+          let state = try await client.read("set", consistency: .all)
+          #expect(state.versions.count == 1)
+          #expect(state.value == Array(20..<80))
+        }
+      }
+    }
+
+    private static func add(_ byte: UInt8, to key: String, _ client: KVClient) async throws {
+      while true {
+        do throws(KVError) {
+          try await client.update(key, deadline: .seconds(60)) { versions in
+            .put(Set(versions.compactMap(\.value).joined() + [byte]).sorted())
+          }
+          return
+        } catch { guard error.code == .conflict else { throw error } }
+      }
+    }
+
     private static func outcome(_ call: () async throws(KVError) -> KVReceipt) async -> KVError? {
       do throws(KVError) {
         _ = try await call()

@@ -59,6 +59,24 @@ extension ProcessTests {
       }
     }
 
+    @Test(.enabled(if: access("/usr/bin/systemd-analyze", X_OK) == 0))
+    func `systemd finds nothing wrong with the unit, and little that it exposes`() async throws {
+      try await Self.inRoot { root in
+        #expect(try await Self.install("--root", root, "--prefix", "/opt/kv").status == .exited(0))
+        // As it would be if the root were one.
+        let unit = try Files.text(root + "/etc/systemd/system/kvnode.service")
+        let path = root + "/kvnode.service"
+        let parts = unit.split(separator: "/opt/kv", omittingEmptySubsequences: false)
+        let moved = parts.joined(separator: root + "/opt/kv")
+        try Files.write(Array(moved.utf8), to: path)
+        let verified = try await Self.run("/usr/bin/systemd-analyze", ["verify", path])
+        #expect(verified.status == .exited(0) && verified.words == "", "\(verified.words)")
+        let exposed = try await Self.run(
+          "/usr/bin/systemd-analyze", ["security", "--offline=true", "--threshold=15", path])
+        #expect(exposed.status == .exited(0), "\(exposed.words.suffix(200))")
+      }
+    }
+
     @Test(arguments: [
       ["--root"], ["--prefix", "relative", "--root", "/tmp/x"], ["--nonsense"], ["--bin", "/missing"],
     ])

@@ -136,16 +136,66 @@ extension ProcessTests {
       }
     }
 
+    private static func flood(_ node: NodeProcess) async throws -> RawConnection {
+      #expect(try await node.connect().put("flood", "value").isWritten)
+      let flood = try (1...65_536).reduce(into: [UInt8]()) { $0 += try ClosedLoop.get("flood", id: UInt64($1)) }
+      let connection = try await node.connect()
+      onDetachedThread { while (try? connection.send(flood)) != nil {} }
+      onDetachedThread { connection.drain() }
+      return connection
+    }
+
     @Test func `a flood from one client leaves the others their share`() async throws {
       try await Self.run([]) { cluster in
-        #expect(try await cluster[1].connect().put("flood", "value").isWritten)
-        let flood = try (1...65_536).reduce(into: [UInt8]()) { $0 += try ClosedLoop.get("flood", id: UInt64($1)) }
         try await Self.expectUnharmed("a flood from one client", on: cluster) {
-          let connection = try await cluster[1].connect()
-          onDetachedThread { while (try? connection.send(flood)) != nil {} }
-          onDetachedThread { connection.drain() }
+          let connection = try await Self.flood(cluster[1])
           return { connection.hangUp() }
         }
+      }
+    }
+
+    /// Counted in frames, which no other work on this machine changes: of what the loop handles while both ask, the
+    /// bystanders have nine tenths and more. What the flood has while they ask nothing costs them nothing.
+    @Test func `while a client floods, nine frames of ten are the others'`() async throws {
+      try await Self.run([]) { cluster in
+        let others = try await ClosedLoop(on: cluster[1], clients: Self.bystanders)
+        let connection = try await Self.flood(cluster[1])
+        try await cluster[1].metric(FloodCount.shared) { $0 > 0 }
+        let before = try await FloodCount(cluster[1], others)
+        let end = others.answers + 20_000
+        _ = try await eventually(within: .seconds(120), "the bystanders are served") {
+          others.answers >= end ? true : nil
+        }
+        let after = try await FloodCount(cluster[1], others)
+        connection.hangUp()
+        try await others.stop()
+        let answered = Double(after.answersBefore - before.answersAfter)
+        #expect(after.shared - before.shared <= answered / 9, "\(before) \(after)")
+        // And the flood's frames came by no other way, but for moments in which it did not flood.
+        let all = after.requests - before.requests - answered
+        let told = after.shared + after.free - before.shared - before.free
+        #expect(all - told <= answered / 4, "\(before) \(after)")
+      }
+    }
+
+    /// What a node says of a flood, and what bystanders had of it just before and after it said so.
+    private struct FloodCount {
+      static let shared = #"kvnode_flood_frames_total{turn="shared"}"#
+      let answersBefore: Int
+      let shared: Double
+      let free: Double
+      let requests: Double
+      let answersAfter: Int
+
+      init(_ node: NodeProcess, _ others: ClosedLoop) async throws {
+        answersBefore = others.answers
+        let scrape = try await node.scrape()
+        shared = try #require(scrape[FloodCount.shared])
+        free = try #require(scrape[#"kvnode_flood_frames_total{turn="free"}"#])
+        requests = ["get", "put"].reduce(0) {
+          $0 + (scrape["kvnode_requests_total{kind=\"\($1)\",outcome=\"ok\"}"] ?? 0)
+        }
+        answersAfter = others.answers
       }
     }
   }

@@ -50,7 +50,10 @@ public final class FakeStore: Sendable {
       let token = outcome.covered.map {
         ContextToken(cluster: cluster, key: write.key, vector: $0, stamp: stamp, secret: FakeStore.secret)
       }
-      return .written(Receipt(context: token, stamp: stamp, acknowledgements: 2, hints: 0))
+      return .written(
+        Receipt(
+          context: token, stamp: stamp, acknowledgements: 2, hints: 0,
+          siblings: outcome.record.versions.count > 1 ? .present : .absent))
     }
   }
 

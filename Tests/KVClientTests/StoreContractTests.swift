@@ -2,6 +2,7 @@ import FakeNodes
 import KVClient
 import KVClientCodable
 import KVClientTesting
+import Synchronization
 import Testing
 
 /// One contract for every store behind the protocol: a client of a cluster, and the store in memory of users' tests.
@@ -84,6 +85,49 @@ import Testing
       let left = try await store.update("never", deadline: inVain) { _ in .leave }
       #expect(left == nil)
       #expect(try await store.read("never").versions.isEmpty)
+    }
+  }
+
+  @Test(arguments: Kind.allCases) func `a receipt tells whether versions lie beside the write`(kind: Kind) async throws
+  {
+    try await with(kind) { store in
+      let before = try await store.read("k")
+      #expect(try await store.put("k", "a", context: before.context).siblings == .absent)
+      #expect(try await store.put("k", "b", context: before.context).siblings == .present)
+      #expect(try await store.delete("k", context: before.context).siblings == .present)
+      #expect(try await store.put("k", "c").siblings == .absent)
+    }
+  }
+
+  @Test(arguments: Kind.allCases) func `an update that meets nobody is one read and one write`(kind: Kind) async throws
+  {
+    try await with(kind) { store in
+      let counting = Counting(store: store)
+      try await counting.update("set", deadline: inVain) { .put($0.compactMap(\.value).joined() + [1]) }
+      #expect(counting.calls == [1, 1])
+      // Where the receipt tells nothing, a read has to.
+      let untold = Counting(store: store, hidesSiblings: true)
+      try await untold.update("set", deadline: inVain) { .put($0.compactMap(\.value).joined() + [2]) }
+      #expect(untold.calls == [2, 1])
+      #expect(try await store.read("set").versions.map(\.value) == [[1, 2]])
+    }
+  }
+
+  /// A write that a retry found: others may have written beside it, and a read would not surely show it.
+  @Test(arguments: Kind.allCases) func `an update whose write was found applied writes again`(kind: Kind) async throws {
+    try await with(kind) { store in
+      let found = Counting(store: store, hidesSiblings: true, finds: Countdown(1))
+      try await found.update("set", deadline: inVain) { _ in .put([1]) }
+      #expect(found.calls == [3, 2])
+    }
+  }
+
+  @Test(arguments: Kind.allCases) func `an update without time is not applied and says so`(kind: Kind) async throws {
+    try await with(kind) { store in
+      let error = await failure { () throws(KVError) in
+        try await Counting(store: store).update("set", deadline: .zero) { _ in .put([1]) }
+      }
+      #expect(error?.code == .timedOut && error?.outcome == .notApplied)
     }
   }
 
@@ -190,6 +234,43 @@ import Testing
     #expect(error?.code == .conflict)
     #expect(error?.outcome == .applied)
   }
+}
+
+/// Counts reads and writes; may take from receipts what they tell of siblings.
+private struct Counting: KVStore {
+  let store: any KVStore
+  var hidesSiblings = false
+  var finds = Countdown(0)
+  private let reads = SharedCount()
+  private let writes = SharedCount()
+
+  init(store: any KVStore, hidesSiblings: Bool = false, finds: Countdown = Countdown(0)) {
+    self.store = store
+    self.hidesSiblings = hidesSiblings
+    self.finds = finds
+  }
+
+  /// Reads, writes.
+  var calls: [Int] { [reads.value, writes.value] }
+
+  func perform(_ read: KVReadRequest) async throws(KVError) -> KVState {
+    reads.add()
+    return try await store.perform(read)
+  }
+
+  func perform(_ write: KVWriteRequest) async throws(KVError) -> KVReceipt {
+    writes.add()
+    var receipt = try await store.perform(write)
+    if hidesSiblings { receipt.siblings = .unknown }
+    receipt.wasFound = finds.next()
+    return receipt
+  }
+}
+
+private final class SharedCount: Sendable {
+  private let count = Atomic<Int>(0)
+  var value: Int { count.load(ordering: .relaxed) }
+  func add() { count.add(1, ordering: .relaxed) }
 }
 
 /// Lets another write come in after a read, so often.

@@ -74,6 +74,44 @@ import Testing
   }
 }
 
+@Suite struct `Lines on a terminal` {
+  private func wrapped(_ text: String, _ width: Int = 40) -> [String] { Wrapping.lines(text, width: width) }
+
+  @Test func `what fits stays as it is`() {
+    #expect(wrapped("OK    all is well") == ["OK    all is well"])
+    #expect(wrapped("") == [""])
+    let long = String(repeating: "x", count: 60)
+    #expect(wrapped(long) == [long])
+  }
+
+  @Test func `words stay whole, and the rest stands under the text`() {
+    #expect(
+      wrapped("WARN  n3 unreachable for 7m12s, intent up; 0 partitions below quorum") == [
+        "WARN  n3 unreachable for 7m12s, intent", "      up; 0 partitions below quorum",
+      ])
+    #expect(
+      wrapped("         mend it: ssh h3 systemctl restart kvnode") == [
+        "         mend it: ssh h3 systemctl", "         restart kvnode",
+      ])
+  }
+
+  @Test func `parts stay together where they can`() {
+    #expect(
+      wrapped("    value  dot n1.1:1/0  2026  1 B  checksum f704") == [
+        "    value  dot n1.1:1/0  2026  1 B", "    checksum f704",
+      ])
+  }
+
+  @Test func `colours take no room and end where they ended`() {
+    let red = "\u{1b}[31mTROUBLE\u{1b}[0m"
+    #expect(wrapped("\(red)  n3: nobody reaches it for 7 s") == ["\(red)  n3: nobody reaches it for 7 s"])
+    #expect(
+      wrapped("\(red)  n3: nobody reaches it for 7s, truly") == [
+        "\(red)  n3: nobody reaches it for 7s,", "         truly",
+      ])
+  }
+}
+
 @Suite struct `Exit codes` {
   @Test(arguments: [
     (KVError.Code.unreachable, ShellStatus.cannotConnect), (.refused, .cannotConnect),

@@ -11,6 +11,7 @@ extension NodeMetrics {
     var metrics = NodeMetrics(name: "n\"1", zone: "a")
     let tallies = [Tally("one", 1), Tally("other", 0)]
     (metrics.refusals, metrics.overloads, metrics.failures) = (tallies, tallies, tallies)
+    metrics.floodFrames = tallies
     metrics.shards = (0..<shards).map { index in
       var shard = ShardMetrics(counters: ShardCounters())
       shard.storage = StorageMetrics()

@@ -54,7 +54,7 @@ public struct KVState: Hashable, Sendable {
 /// What an acknowledged write brought about.
 public struct KVReceipt: Hashable, Sendable {
   /// Covers the write and what it replaced, and nothing that its author has not seen: for the next write. Versions of
-  /// others may lie beside all the same; a read shows them. Nil when no context can leave those out; then read first.
+  /// others may lie beside all the same, see `siblings`. Nil when no context can leave those out; then read first.
   public var context: KVContext?
   /// The write's time by the clock of the node that took it, milliseconds since 1970.
   public var writtenAtMs: UInt64
@@ -62,13 +62,35 @@ public struct KVReceipt: Hashable, Sendable {
   public var acknowledgements: Int
   /// Owners that were missed and will be told later.
   public var hints: Int
+  /// Whether versions of others lie beside it.
+  public var siblings: Siblings
+  /// An earlier attempt of the call had been applied, and its retry found it.
+  public var wasFound: Bool
+
+  /// Whether other versions lay beside a write at the owners that acknowledged it, when they did.
+  ///
+  /// Of two acknowledged writes of a key of which neither replaced the other, at most one is told `absent`, so that at
+  /// least one of their authors knows that there is something to merge. The other one's author hears of it by a read.
+  public enum Siblings: String, Hashable, Sendable {
+    /// A majority of the owners acknowledged the write, and none of them held another version.
+    case absent
+    /// At least one of them held another version: a read shows it, at the latest when its own write is acknowledged.
+    case present
+    /// Fewer than a majority acknowledged and saw none; or the write was found applied, and nobody looked.
+    case unknown
+  }
 
   /// A receipt, for those who make a ``KVStore`` of their own.
-  public init(context: KVContext?, writtenAtMs: UInt64, acknowledgements: Int, hints: Int) {
+  public init(
+    context: KVContext?, writtenAtMs: UInt64, acknowledgements: Int, hints: Int, siblings: Siblings = .unknown,
+    wasFound: Bool = false
+  ) {
     self.context = context
     self.writtenAtMs = writtenAtMs
     self.acknowledgements = acknowledgements
     self.hints = hints
+    self.siblings = siblings
+    self.wasFound = wasFound
   }
 }
 
@@ -95,6 +117,17 @@ extension KVReceipt {
   package init(_ receipt: Receipt) {
     self.init(
       context: receipt.context.map { KVContext($0) }, writtenAtMs: receipt.stamp.wall.milliseconds,
-      acknowledgements: Int(receipt.acknowledgements), hints: Int(receipt.hints))
+      acknowledgements: Int(receipt.acknowledgements), hints: Int(receipt.hints),
+      siblings: Siblings(receipt.siblings), wasFound: receipt.wasFound)
+  }
+}
+
+extension KVReceipt.Siblings {
+  fileprivate init(_ siblings: Receipt.Siblings) {
+    switch siblings {
+    case .absent: self = .absent
+    case .present: self = .present
+    case .unknown: self = .unknown
+    }
   }
 }

@@ -3,14 +3,15 @@ internal import KVModel
 /// Notices a half-open connection: the other side is gone, and no packet says so.
 ///
 /// Only while something is awaited: an idle connection costs nothing. After `pingAfter` without a byte a PING is sent;
-/// a node answers it at once, whatever its disks do, so after `lostAfter` of silence nobody is there.
-struct Heartbeat: Hashable, Sendable {
+/// a node answers it at once, whatever its disks do, so after `lostAfter` of silence nobody is there. When this process
+/// got no time meanwhile, the PING still has half of what lies between the two: who did not listen heard no silence.
+struct Heartbeat: Sendable {
   let pingAfter: Span64
   let lostAfter: Span64
-  /// The silence that the last PING was sent into; another byte begins another one.
-  private var pingedIn: Instant?
+  /// The silence that the last PING was sent into, which another byte ends, and when that PING is unanswered.
+  private var pinged: (in: Instant, lostAt: Instant)?
 
-  enum Verdict: Hashable {
+  enum Verdict: Equatable {
     /// Nothing is awaited: look again when something is.
     case idle
     case look(at: Instant)
@@ -29,12 +30,11 @@ struct Heartbeat: Hashable, Sendable {
   mutating func look(at now: Instant, heardAt: Instant, awaitedSince: Instant?) -> Verdict {
     guard let awaitedSince else { return .idle }
     let silentSince = max(heardAt, awaitedSince)
-    let silence = now.since(silentSince)
-    if silence >= lostAfter { return .lost }
-    if silence < pingAfter { return .look(at: silentSince.advanced(by: pingAfter)) }
-    let end = silentSince.advanced(by: lostAfter)
-    if pingedIn == silentSince { return .look(at: end) }
-    pingedIn = silentSince
-    return .ping(lookAgainAt: end)
+    if now.since(silentSince) < pingAfter { return .look(at: silentSince.advanced(by: pingAfter)) }
+    if let pinged, pinged.in == silentSince { return now < pinged.lostAt ? .look(at: pinged.lostAt) : .lost }
+    let answerTime = Span64(nanoseconds: (lostAfter.nanoseconds - pingAfter.nanoseconds) / 2)
+    let lostAt = max(silentSince.advanced(by: lostAfter), now.advanced(by: answerTime))
+    pinged = (silentSince, lostAt)
+    return .ping(lookAgainAt: lostAt)
   }
 }

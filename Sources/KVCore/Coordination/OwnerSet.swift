@@ -51,6 +51,11 @@ public struct OwnerSet: Equatable, Sendable {
   /// The place of a node in `nodes`; nil when it is no owner.
   public func place(of node: NodeID) -> Int? { nodes.firstIndex(of: node) }
 
+  /// Whether more than half of the owners of every layout are in a mask, so that any two such masks share an owner.
+  func isMajority(_ mask: OwnerMask) -> Bool {
+    groups.allSatisfy { ($0.bits & mask.bits).nonzeroBitCount * 2 > $0.count }
+  }
+
   /// Whether `needed` owners of every layout are among `succeeded`, or still can be when those in `failed` cannot.
   ///
   /// An owner has one bit, so it counts once however many replies it sends.

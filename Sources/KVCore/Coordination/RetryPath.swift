@@ -126,7 +126,8 @@ extension Shard {
     let isAlone = record.versions.allSatisfy { $0.requestID == write.requestID }
     let receipt = Receipt(
       context: isAlone ? token(of: record, write.key) : nil, stamp: record.highestStamp,
-      acknowledgements: UInt8(retry.operation.needed), hints: 0)
+      acknowledgements: UInt8(retry.operation.needed), hints: 0,
+      siblings: record.versions.count > 1 ? .present : .unknown, wasFound: true)
     respond(.written(receipt), retry.operation.request, now, &effects)
   }
 

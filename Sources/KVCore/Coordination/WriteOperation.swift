@@ -37,6 +37,8 @@ struct WriteOperation: Sendable {
   var failed = OwnerMask()
   /// What owners hold that the first round did not cover.
   var beside: Beside?
+  /// Whether this node, or an owner that has acknowledged this round, held versions that its version does not cover.
+  var hasSiblings = false
   /// Owners that were known to be away, and have a hint in the record's own batch.
   var hinted = OwnerMask()
   /// The client has its answer: what is left is to learn who has the write.
@@ -68,6 +70,12 @@ struct WriteOperation: Sendable {
   /// An overwrite supersedes all that its write quorum held, so it goes round once more when there was more.
   var needsSecondRound: Bool {
     round == 1 && write.context == nil && beside != nil && !planted(.secondRoundSkipped)
+  }
+
+  /// What the receipt tells of versions beside this one.
+  var siblings: Receipt.Siblings {
+    if hasSiblings && !planted(.siblingsNotTold) { return .present }
+    return owners.isMajority(acknowledged) ? .absent : .unknown
   }
 
   /// What this round's version supersedes.

@@ -115,6 +115,7 @@ extension Shard {
     writes[id]?.phase = .replicating
     writes[id]?.minted = minted
     writes[id]?.merged = merged
+    writes[id]?.hasSiblings = merged.beside != nil
     for (place, node) in operation.owners.nodes.enumerated() where node != identity.node {
       if reachability.isLinked(node) {
         sendRecord(of: id, to: node, now, &effects)
@@ -183,6 +184,7 @@ extension Shard {
     writes[id]?.acknowledged.insert(place)
     writes[id]?.failed.remove(place)
     if let beside {
+      writes[id]?.hasSiblings = true
       if writes[id]?.beside == nil { writes[id]?.beside = beside } else { writes[id]?.beside?.join(beside) }
     }
     settleWrite(id, now, &effects)
@@ -265,7 +267,7 @@ extension Shard {
     }
     let receipt = Receipt(
       context: token, stamp: minted.stamp, acknowledgements: UInt8(operation.acknowledged.count),
-      hints: UInt8(operation.hinted.count))
+      hints: UInt8(operation.hinted.count), siblings: operation.siblings)
     respond(.written(receipt), operation.request, now, &effects)
   }
 }

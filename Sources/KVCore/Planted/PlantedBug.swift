@@ -59,6 +59,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case sweepTooEarly = "sweep-too-early"
   /// In a join the copy that has its bytes yet wins over the one that was swept.
   case unsweptWins = "unswept-wins"
+  /// A receipt says that its write is alone though an owner that acknowledged it held another version.
+  case siblingsNotTold = "siblings-not-told"
 }
 
 #if Planted

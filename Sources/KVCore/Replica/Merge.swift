@@ -94,7 +94,8 @@ public enum Merge {
     record.add(version, superseding: superseded)
     if let failure = storable(record) ?? admit(record, after: current) { return .failure(failure) }
     let covered = seen(by: version.dot, superseding: superseded, in: record)
-    return .success(Outcome(record: record, changed: true, beside: nil, minted: version, covered: covered))
+    let beside = record.versions.count > 1 ? Beside(history: record.context, stamp: record.highestStamp) : nil
+    return .success(Outcome(record: record, changed: true, beside: beside, minted: version, covered: covered))
   }
 
   /// What the author of a version has seen: what it replaced, and itself. An entry claims every dot up to its counter;

@@ -183,7 +183,8 @@ public enum StorageResult: Equatable, Sendable {
 public struct Merged: Equatable, Sendable {
   /// The join, to be sent on. It is not durable yet.
   public var record: EncodedRecord
-  /// For a join: what this replica holds and the incoming record does not cover.
+  /// For a join: what this replica holds and the incoming record does not cover. For a mint: set when other versions
+  /// lie beside the new one.
   public var beside: Beside?
   /// For a join: a version that it brings is replaced here already. See `ReplicaWriteReply.contested`.
   public var isContested: Bool

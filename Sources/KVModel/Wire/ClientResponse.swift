@@ -29,10 +29,35 @@ public struct ReadAnswer: Hashable, Sendable {
 
   /// The newest version that is alive; nil when the key is absent.
   public var value: [UInt8]? { siblings.lazy.compactMap(\.value).first }
+
+  /// Whether the body of a `value` frame tells of a version that is alive: all that a load generator wants to know,
+  /// without a copy of the value.
+  public static func hasValue(in body: UnsafeRawBufferPointer) throws(DecodeError) -> Bool {
+    var reader = ByteReader(body)
+    _ = try reader.view(Int(try reader.u32()))
+    for _ in 0..<(try reader.u16()) {
+      _ = try reader.view(24)
+      if try reader.bool() { return true }
+    }
+    try reader.end()
+    return false
+  }
 }
 
 /// What an acknowledged write brought about.
 public struct Receipt: Hashable, Sendable {
+  /// Whether other versions lay beside the write at the owners that acknowledged it, when they did.
+  ///
+  /// Of two acknowledged writes of a key of which neither replaced the other, at most one is told `absent`: their
+  /// majorities share an owner, and there one of them came second.
+  public enum Siblings: UInt8, Hashable, Sendable {
+    /// A majority of the owners acknowledged, and none of them held another version.
+    case absent = 0
+    case present = 1
+    /// None was seen, by fewer than a majority; or nobody looked, since the write was found applied.
+    case unknown = 2
+  }
+
   /// Covers the write and what it replaced, and nothing that its author has not seen. Nil when other versions lie beside
   /// it, or may: whoever wants to replace them reads them first.
   public var context: ContextToken?
@@ -41,12 +66,20 @@ public struct Receipt: Hashable, Sendable {
   public var acknowledgements: UInt8
   /// Owners that were not reached and for which a hint was noted.
   public var hints: UInt8
+  public var siblings: Siblings
+  /// An earlier attempt had been applied: this is what its retry found.
+  public var wasFound: Bool
 
-  public init(context: ContextToken?, stamp: Stamp, acknowledgements: UInt8, hints: UInt8) {
+  public init(
+    context: ContextToken?, stamp: Stamp, acknowledgements: UInt8, hints: UInt8, siblings: Siblings,
+    wasFound: Bool = false
+  ) {
     self.context = context
     self.stamp = stamp
     self.acknowledgements = acknowledgements
     self.hints = hints
+    self.siblings = siblings
+    self.wasFound = wasFound
   }
 }
 
@@ -72,7 +105,7 @@ public struct ReplicaView: Hashable, Sendable {
 /// | type | body |
 /// |---|---|
 /// | value | context 4+n, siblings 2, then for each: stamp 8, expiry 8 (0 = never), checksum 8, alive 1, value 4+n if alive |
-/// | written | context 4+n (length 0xffffffff = none), stamp 8, acknowledgements 1, hints 1 |
+/// | written | context 4+n (length 0xffffffff = none), stamp 8, acknowledgements 1, hints 1, siblings 1 (0 absent, 1 present, 2 unknown), found applied 1 |
 /// | failed | `Failure` |
 /// | explained | owners 1, then for each: node id 8, state 1 (0 record, 1 unreachable, 2 unreadable), record 4+n if there is one |
 /// | described | `NodeDescription` |
@@ -199,6 +232,8 @@ extension Receipt {
     bytes.append(integer: stamp.bits)
     bytes.append(acknowledgements)
     bytes.append(hints)
+    bytes.append(siblings.rawValue)
+    bytes.append(bool: wasFound)
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
@@ -206,6 +241,10 @@ extension Receipt {
     stamp = Stamp(bits: try reader.u64())
     acknowledgements = try reader.u8()
     hints = try reader.u8()
+    let tag = try reader.u8()
+    guard let siblings = Siblings(rawValue: tag) else { throw .unknownTag(tag) }
+    self.siblings = siblings
+    wasFound = try reader.bool()
   }
 }
 

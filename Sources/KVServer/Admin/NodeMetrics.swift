@@ -22,6 +22,8 @@ public struct NodeMetrics: Sendable {
   public var refusals: [Tally] = []
   /// Requests that were refused because of a limit, by the limit.
   public var overloads: [Tally] = []
+  /// Frames of clients that flood, by the turn in which they were handled.
+  public var floodFrames: [Tally] = []
   /// Answers to clients that were failures, by code.
   public var failures: [Tally] = []
   public var peersUp: UInt64 = 0

@@ -39,6 +39,9 @@ extension NodeServer {
     metrics.clients.greeting = UInt64(max(0, admitted.greeting))
     metrics.peers.greeting = UInt64(max(0, peerAdmission.snapshot.greeting))
     metrics.refusals = refusals(of: shards.map(\.host), outOfDescriptors: listeners.refused)
+    metrics.floodFrames = HostCounters.FloodTurn.allCases.map { turn in
+      .init(turn.rawValue, shards.reduce(0) { $0 + ($1.host.floodFrames[turn] ?? 0) })
+    }
     metrics.overloads = HostCounters.Limit.allCases.map { limit in
       .init(limit.rawValue, shards.reduce(0) { $0 + ($1.host.overloads[limit] ?? 0) })
     }

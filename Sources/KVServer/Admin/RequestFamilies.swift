@@ -22,6 +22,9 @@ extension NodeMetrics {
       .tallies(
         "kvnode_requests_overloaded_total", "Requests refused as overloaded, by the limit that they met.",
         label: "limit", overloads + [refusedByShards, Tally("disk", sum { $0.counters.diskRefusals })]),
+      .tallies(
+        "kvnode_flood_frames_total", "Frames of clients that flood, by whether others had frames too.", label: "turn",
+        floodFrames),
     ]
   }
 

@@ -33,6 +33,7 @@ final class ClientConnection: ConnectionHandler {
   private var backlog = Backlog()
   /// Frames that it may have when the input that was held goes on; 0 while nothing is held.
   private var granted = 0
+  private var grantedTurn = HostCounters.FloodTurn.shared
 
   init(id: UInt64, place: Admission.Place, host: ShardHost) {
     self.id = id
@@ -55,7 +56,7 @@ final class ClientConnection: ConnectionHandler {
     let frames = host.clients.framesThisTurn(&lastWindow, isFlood: backlog.isFlood, granted: granted)
     var share = frames
     granted = 0
-    defer { if !backlog.isFlood { host.clients.onOthersFrames(frames - share) } }
+    defer { onFramesHandled(frames - share) }
     while phase != .closing {
       // Its replies are not read, or it has had its share of this turn: the rest comes again.
       if connection.isReadingPaused { return offset }
@@ -83,6 +84,12 @@ final class ClientConnection: ConnectionHandler {
     return bytes.count
   }
 
+  private func onFramesHandled(_ frames: Int) {
+    if !backlog.isFlood { return host.clients.onOthersFrames(frames) }
+    host.counters.onFloodFrames(frames, in: grantedTurn)
+    grantedTurn = .shared
+  }
+
   private func leaveRest(_ connection: Connection) {
     backlog.onLeft(at: host.now.instant)
     guard backlog.isFlood, host.clients.hold(self) else { return connection.yieldInput() }
@@ -90,8 +97,9 @@ final class ClientConnection: ConnectionHandler {
   }
 
   /// What was held may go on with so many frames.
-  func goOn(frames: Int) {
+  func goOn(frames: Int, in turn: HostCounters.FloodTurn) {
     granted = frames
+    grantedTurn = turn
     connection?.continueInput()
   }
 

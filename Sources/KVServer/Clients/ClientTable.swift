@@ -81,7 +81,7 @@ final class ClientTable {
   /// Clients that do not flood had so many frames handled.
   func onOthersFrames(_ frames: Int) {
     if let next = floods.onOthers(frames: frames, of: share.others, at: host.now.instant) {
-      connections[next]?.goOn(frames: 1)
+      connections[next]?.goOn(frames: 1, in: .shared)
     }
   }
 
@@ -145,6 +145,6 @@ extension ClientTable: TimerHandler {
     if floods.isEmpty { return }
     if host.now.instant < floods.due { return awaitFreeLoop() }
     let (clients, frames) = floods.onFree(framesATurn: share.framesATurn)
-    for client in clients { connections[client]?.goOn(frames: frames) }
+    for client in clients { connections[client]?.goOn(frames: frames, in: .free) }
   }
 }

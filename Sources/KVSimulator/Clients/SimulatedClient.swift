@@ -21,6 +21,8 @@ struct SimulatedClient {
     var node: Int
     /// Nodes that could not be reached.
     var refused: [Int] = []
+    /// Attempts before this one, where a plan decides about retries.
+    var ended: [EndedAttempt] = []
     /// A frame was sent that a node may have got.
     var wasSent = false
     /// A token of another key was sent along: it must be refused.

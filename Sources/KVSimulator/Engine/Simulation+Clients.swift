@@ -283,6 +283,7 @@ extension Simulation {
         fail(Violation(.definiteFailure, "a token of another key was accepted", operations: [place]))
       }
       if let context = receipt.context { hold(context, of: place) }
+      if receipt.siblings == .absent { toldAlone.insert(place) }
       finish(client, .ok, nil)
     case .failed(let failure): onFailure(failure, attempt, client)
     case .explained, .described, .layout, .done, .reserved:
@@ -302,6 +303,7 @@ extension Simulation {
   }
 
   private func onFailure(_ failure: Failure, _ attempt: SimulatedClient.Attempt, _ client: Int) {
+    if followPlan(failure, at: client) { return }
     let isWrite = history.operations[attempt.operation].isWrite
     if isWrite, failure.outcome == .unknown { return retryOrEnd("\(failure.code)", client) }
     finish(client, .rejected, "\(failure.code)")
@@ -329,6 +331,7 @@ extension Simulation {
 
   /// What became of the attempt is not known. A write may be sent again under its request id; a read has failed.
   private func retryOrEnd(_ error: String, _ client: Int) {
+    if followPlan(nil, at: client) { return }
     guard var attempt = clients[client].current else { return }
     let operation = history.operations[attempt.operation]
     guard operation.isWrite, case .write(var write) = attempt.request, operation.attempts < 4, phase == .faulty,
@@ -337,13 +340,19 @@ extension Simulation {
     history.operations[attempt.operation].attempts += 1
     write.isRetry = true
     attempt.request = .write(write)
-    attempt.refused = []
-    attempt.node = drawNode(for: operation.key, except: [])
     clients[client].current = attempt
+    transmitAgain(client)
+  }
+
+  /// To any owner.
+  func transmitAgain(_ client: Int) {
+    guard let place = clients[client].current?.operation else { return }
+    clients[client].current?.refused = []
+    clients[client].current?.node = drawNode(for: history.operations[place].key, except: [])
     transmit(client)
   }
 
-  private func finish(_ client: Int, _ outcome: Operation.Outcome, _ error: String?) {
+  func finish(_ client: Int, _ outcome: Operation.Outcome, _ error: String?) {
     guard let attempt = clients[client].current.take() else { return }
     let place = attempt.operation
     history.operations[place].returnedAt = time

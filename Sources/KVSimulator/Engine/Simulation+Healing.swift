@@ -38,6 +38,7 @@ extension Simulation {
     awaitAgreement(core)
     awaitConvergence(core)
     if violations.isEmpty { awaitHandoff(core) }
+    if violations.isEmpty { checkReceipts(core) }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
     if violations.isEmpty { checkGossipRate(core) }
@@ -213,6 +214,22 @@ extension Simulation {
   private func compareReplicas(_ core: [Int]) {
     guard core.count == nodes.count, !hasDamage, let difference = difference(among: core) else { return }
     fail(Violation(.convergence, "\(difference), which was read from all owners"))
+  }
+
+  /// Of two versions that lie beside each other in the end one at least has learnt of the other from its receipt.
+  private func checkReceipts(_ core: [Int]) {
+    guard core.count == nodes.count, !hasDamage else { return }
+    var joined: [[UInt8]: Record] = [:]
+    for entry in nodes.flatMap({ $0.disks.flatMap { $0.snapshot().records } }) {
+      guard let record = try? entry.record.decoded() else { continue }
+      joined[entry.key] = joined[entry.key]?.joined(record) ?? record
+    }
+    for record in joined.values {
+      let alone = record.versions.map { Int($0.requestID.sequence) }.filter(toldAlone.contains).sorted()
+      guard let first = alone.first, let last = alone.last, first != last else { continue }
+      let message = "the receipts of puts \(alone) all tell that no version lies beside them"
+      return fail(Violation(.session, message, operations: [first, last]))
+    }
   }
 
   /// Where copies of a key differ, or leaves: a partition's owners have equal data and so equal leaves.

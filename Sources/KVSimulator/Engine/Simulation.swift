@@ -21,6 +21,8 @@ public final class Simulation {
     case reset(client: Int, request: UInt64, wasSent: Bool)
     case clientTurn(client: Int)
     case clientGivesUp(client: Int, request: UInt64)
+    /// Its wait before another attempt is over.
+    case clientRetries(client: Int, request: UInt64)
     case timer(node: Int, incarnation: UInt32, shard: Int, TimerID)
     case syncEnds(node: Int, incarnation: UInt32, shard: Int)
     case readsEnd(node: Int, incarnation: UInt32, shard: Int)
@@ -77,8 +79,13 @@ public final class Simulation {
   /// When what was put with a time to live last expires, by key, nanoseconds.
   var expiries: [UInt64?]
 
+  /// What clients do when an attempt of a write fails while faults act; nil: what chance says. Set before the run.
+  public var retryPlan: RetryPlan?
+
   // What is looked at.
   var checker = StateChecker()
+  /// Operations whose receipts told that no version lay beside theirs.
+  var toldAlone: Set<Int> = []
   public internal(set) var trace: Trace
   public internal(set) var violations: [Violation] = []
   public internal(set) var counts = SimulationCounts()
@@ -187,6 +194,7 @@ public final class Simulation {
     case .reset(let client, let request, let wasSent): onReset(client, request, wasSent)
     case .clientTurn(let client): onClientTurn(client)
     case .clientGivesUp(let client, let request): onClientGivesUp(client, request)
+    case .clientRetries(let client, let request): onClientRetries(client, request)
     case .timer(let node, let incarnation, let shard, let timer):
       if let node = running(node, incarnation, event) { turn(node, shard, .timer(timer)) }
     case .syncEnds(let node, let incarnation, let shard):

@@ -32,7 +32,8 @@ enum BenchTargets {
     var random = SystemRandomNumberGenerator()
     let terms = RingKVWire.Terms(
       quorum: quorum(plan.consistency), cluster: layout.cluster, layoutVersion: layout.version,
-      partitionBits: table.partitionBits, client: random.next())
+      partitionBits: table.partitionBits, client: random.next(),
+      keepsContexts: plan.workload.mix.readModifyWrite > 0)
     let options = options(plan, session, nodes, .ring(table), .each)
     return try made { () throws(SystemError) in try Fleet(options, drivers: plan.loops) { RingKVWire(terms) } }
   }

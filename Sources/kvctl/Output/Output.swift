@@ -8,7 +8,7 @@ enum Output {
     switch format {
     case .table:
       if let value = report.value { bytes(value) }
-      for line in report.lines { Output.line(line) }
+      for line in report.lines { for part in wrapped(line, STDOUT_FILENO) { Output.line(part) } }
     case .json:
       line(report.envelope(identity).pretty)
     case .jsonl:
@@ -26,8 +26,15 @@ enum Output {
 
   /// To stderr, so that stdout holds results alone.
   static func note(_ text: String) {
+    let lines = wrapped(text, STDERR_FILENO).map { $0 + "\n" }
     // Nothing is left to be told when stderr is gone.
-    try? Files.write(Array(text.utf8) + [UInt8(ascii: "\n")], to: STDERR_FILENO, named: "stderr")
+    try? Files.write(Array(lines.joined().utf8), to: STDERR_FILENO, named: "stderr")
+  }
+
+  /// As a terminal shows it best; a file and a pipe get the line as it is.
+  private static func wrapped(_ text: String, _ descriptor: Int32) -> [String] {
+    guard let width = Terminal.width(of: descriptor) else { return [text] }
+    return Wrapping.lines(text, width: width)
   }
 
   /// A reader that went away (`kvctl … | head`) ends the program, as it does others.
@@ -41,6 +48,13 @@ enum Terminal {
   static var isInput: Bool { isatty(STDIN_FILENO) == 1 }
   static var isOutput: Bool { isatty(STDOUT_FILENO) == 1 }
   static var isError: Bool { isatty(STDERR_FILENO) == 1 }
+
+  /// Columns; nil where there is no terminal, or one that does not say.
+  static func width(of descriptor: Int32) -> Int? {
+    var size = winsize()
+    guard ioctl(descriptor, UInt(TIOCGWINSZ), &size) == 0, size.ws_col > 0 else { return nil }
+    return Int(size.ws_col)
+  }
 
   static func hasColour(noColor: Bool) -> Bool {
     let environment = ProcessInfo.processInfo.environment

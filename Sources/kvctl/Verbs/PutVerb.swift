@@ -94,15 +94,17 @@ enum ReceiptDocument {
       .object([
         ("written_at_ms", .integer(receipt.writtenAtMs)), ("acknowledgements", .integer(receipt.acknowledgements)),
         ("hints", .integer(receipt.hints)), ("context", receipt.context.map { .text($0.text) } ?? .null),
+        ("siblings", .text(receipt.siblings.rawValue)), ("found_applied", .bool(receipt.wasFound)),
       ]))
     var note = "\(verb): durable on \(Units.plural(receipt.acknowledgements, "owner")) when acknowledged"
     if receipt.hints > 0 { note += ", \(receipt.hints) missed and told later" }
+    if receipt.wasFound { note += "; by an attempt whose answer was lost" }
     report.notes.append(note)
-    if let context = receipt.context {
-      if showContext { report.notes.append("context \(context.text)") }
-    } else {
-      report.notes.append("others wrote at the same time: 'kvctl get' shows every version, and the context for all")
+    if receipt.siblings == .present || receipt.context == nil {
+      let verb = receipt.siblings == .present ? "lie" : "may lie"
+      report.notes.append("other versions \(verb) beside it: see 'kvctl get KEY --show-context'")
     }
+    if showContext, let context = receipt.context { report.notes.append("context \(context.text)") }
     return report
   }
 }

@@ -21,8 +21,8 @@ struct TopVerb: Verb {
   func execute(_ session: Session) async throws(CommandFailure) -> Report {
     let before = await Survey.take(session)
     guard !before.descriptions.isEmpty else { throw before.unreachable }
-    // A node's counts move within the second in which it is looked at twice.
-    let pause = Duration.milliseconds(500)
+    // Nodes count anew once a second: looked at sooner, some would show nothing.
+    let pause = Duration.milliseconds(1_200)
     do { try await Task.sleep(for: pause) } catch { throw CommandFailure(.interrupted, "cancelled", "interrupted") }
     let after = await Survey.take(session)
     guard let layout = after.layout, let table = after.table else {

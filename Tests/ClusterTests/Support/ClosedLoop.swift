@@ -22,6 +22,9 @@ final class ClosedLoop: Sendable {
     }
   }
 
+  /// How many requests were answered so far.
+  var answers: Int { answered.load(ordering: .relaxed) }
+
   /// Answers a second, over so long; throws when there was a failure.
   func rate(over time: Duration) async throws -> Double {
     let (before, begin) = (answered.load(ordering: .relaxed), ContinuousClock.now)

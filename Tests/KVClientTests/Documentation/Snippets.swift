@@ -102,6 +102,12 @@ enum Snippets {
     try await kv.put("cart:7", merge(read.versions), context: read.context)
   }
 
+  static func receipts(_ kv: some KVStore, _ merged: [UInt8]) async throws {
+    let read = try await kv.read("cart:7")
+    let receipt = try await kv.put("cart:7", merged, context: read.context)
+    if receipt.siblings != .absent { /* read and merge */  }
+  }
+
   static func updates(_ kv: some KVStore) async throws {
     try await kv.update("cart:7") { versions in
       .put(merge(versions))

@@ -99,6 +99,13 @@ import Testing
     expectLook(&heartbeat, at: 1_600, heardAt: 0, awaitedSince: at(1_000), .lost)
   }
 
+  @Test func `a client that was not listening itself asks before it gives a node up`() {
+    var heartbeat = heartbeat
+    expectLook(&heartbeat, at: 9_000, heardAt: 0, awaitedSince: at(1_000), .ping(lookAgainAt: at(9_200)))
+    expectLook(&heartbeat, at: 9_199, heardAt: 0, awaitedSince: at(1_000), .look(at: at(9_200)))
+    expectLook(&heartbeat, at: 9_200, heardAt: 0, awaitedSince: at(1_000), .lost)
+  }
+
   @Test func `any byte begins a new silence`() {
     var heartbeat = heartbeat
     expectLook(&heartbeat, at: 1_200, heardAt: 0, awaitedSince: at(1_000), .ping(lookAgainAt: at(1_600)))

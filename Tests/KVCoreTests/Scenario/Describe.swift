@@ -66,7 +66,14 @@ enum Describe {
       return answer.siblings.map { $0.value.map { text($0) } ?? "deleted" }.joined(separator: " | ")
         + " \(vector(answer.context.vector))"
     case .written(let receipt):
+      let siblings =
+        switch receipt.siblings {
+        case .absent: ""
+        case .present: ", siblings"
+        case .unknown: receipt.wasFound ? ", found applied" : ", siblings unknown"
+        }
       return "written \(receipt.context.map { vector($0.vector) } ?? "beside others") by \(receipt.acknowledgements)"
+        + siblings
     case .failed(let failure):
       let numbers = failure.needed > 0 ? " \(failure.got)/\(failure.needed)" : ""
       return "\(failure.outcome) \(failure.code)\(numbers)"

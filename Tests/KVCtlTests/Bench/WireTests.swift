@@ -134,8 +134,11 @@ private func text(_ text: String) -> [UInt8] { Array(text.utf8) }
   private let cluster = ClusterID(0xfeed)
   private let request = BenchRequest(id: 5, key: Array("user1".utf8), deadline: 9_000_000_000)
 
-  private func wire() -> RingKVWire {
-    RingKVWire(.init(quorum: .quorum, cluster: cluster, layoutVersion: 3, partitionBits: 6, client: 77))
+  private func wire(keepsContexts: Bool = true) -> RingKVWire {
+    RingKVWire(
+      .init(
+        quorum: .quorum, cluster: cluster, layoutVersion: 3, partitionBits: 6, client: 77,
+        keepsContexts: keepsContexts))
   }
 
   private func frame(_ type: FrameType, id: UInt64 = 0, _ body: (inout [UInt8]) -> Void = { _ in }) -> [UInt8] {
@@ -207,6 +210,31 @@ private func text(_ text: String) -> [UInt8] { Array(text.utf8) }
     #expect(write.context == token)
   }
 
+  @Test func `a read tells found from absent, with and without contexts`() throws {
+    let token = ContextToken(
+      cluster: cluster, key: try Key(request.key), vector: VersionVector(), stamp: .zero, secret: .none)
+    let dead = ReadAnswer.Sibling(stamp: .zero, expiry: nil, checksum: 0, value: nil)
+    let alive = ReadAnswer.Sibling(stamp: .zero, expiry: nil, checksum: 0, value: [1, 2])
+    for (siblings, isFound) in [([], false), ([dead], false), ([dead, alive], true)] {
+      let reply = frame(.value, id: 3) {
+        ClientResponse.value(ReadAnswer(context: token, siblings: siblings)).encode(into: &$0)
+      }
+      for keepsContexts in [false, true] {
+        let wire = wire(keepsContexts: keepsContexts)
+        _ = feed(wire, welcome(cluster: cluster, clockMs: 0))
+        let context = keepsContexts ? token : nil
+        let answer: BenchAnswer = isFound ? .found(context) : .absent(context)
+        #expect(feed(wire, reply) == .reply(BenchReply(id: 3, answer: answer), bytes: reply.count))
+      }
+    }
+    let wire = wire(keepsContexts: false)
+    _ = feed(wire, welcome(cluster: cluster, clockMs: 0))
+    guard case .broken = feed(wire, frame(.value) { $0 += [1, 0, 0, 0] }) else {
+      Issue.record("a value that ends too early was taken")
+      return
+    }
+  }
+
   @Test func `failures keep the codes of the client library`() {
     let unavailable = Failure(.unavailable, needed: 2, got: 1, detail: "two owners are away")
     #expect(
@@ -226,7 +254,8 @@ private func text(_ text: String) -> [UInt8] { Array(text.utf8) }
     let goAway = frame(.goAway)
     #expect(feed(wire, goAway) == .leaving(bytes: goAway.count))
     let done = frame(.written, id: 3) {
-      ClientResponse.written(Receipt(context: nil, stamp: .zero, acknowledgements: 2, hints: 0)).encode(into: &$0)
+      let receipt = Receipt(context: nil, stamp: .zero, acknowledgements: 2, hints: 0, siblings: .absent)
+      ClientResponse.written(receipt).encode(into: &$0)
     }
     #expect(feed(wire, done) == .reply(BenchReply(id: 3, answer: .written), bytes: done.count))
     #expect(feed(wire, Array(done.prefix(50))) == .incomplete(neededBytes: done.count))

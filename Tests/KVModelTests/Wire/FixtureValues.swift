@@ -163,7 +163,11 @@ enum FixtureValues {
     case .reserveCluster: .request(.reserveCluster(cluster))
     case .formCluster: .request(.formCluster(layout, Generators.secret))
     case .value: .response(.value(try answer()))
-    case .written: .response(.written(Receipt(context: try token(), stamp: stamp, acknowledgements: 2, hints: 1)))
+    case .written:
+      .response(
+        .written(
+          Receipt(
+            context: try token(), stamp: stamp, acknowledgements: 2, hints: 1, siblings: .present, wasFound: true)))
     case .failed: .response(.failed(failure))
     case .explained:
       .response(

@@ -176,7 +176,8 @@ extension PRNG {
     case .written:
       return .written(
         Receipt(
-          context: token(), stamp: Stamp(bits: number()), acknowledgements: UInt8(below(8)), hints: UInt8(below(8))))
+          context: token(), stamp: Stamp(bits: number()), acknowledgements: UInt8(below(8)), hints: UInt8(below(8)),
+          siblings: pick([.absent, .present, .unknown]), wasFound: chance(1, of: 2)))
     case .failed: return .failed(failure())
     case .explained: return .explained(list(0...3) { $0.replicaView() })
     case .described: return .described(description())

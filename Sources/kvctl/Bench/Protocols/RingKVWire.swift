@@ -10,6 +10,8 @@ final class RingKVWire: BenchWire {
     var partitionBits: Int
     /// Random: with the id of a request it names each write of this run.
     var client: UInt64
+    /// Some writes follow reads, and carry their contexts. Otherwise replies of reads are not taken apart.
+    var keepsContexts: Bool
   }
 
   private static let agent = "kvctl-bench/1"
@@ -96,9 +98,15 @@ final class RingKVWire: BenchWire {
       var answer: [UInt8] = []
       FrameHeader(type: .pong, requestID: header.requestID).appendFrame(to: &answer) { _ in }
       return .aside(answer: answer, bytes: bytes)
-    default:
-      let answer = RingKVWire.answer(try ClientResponse(header.type, body))
-      return .reply(BenchReply(id: header.requestID, answer: answer), bytes: bytes)
+    default: return .reply(BenchReply(id: header.requestID, answer: try answer(header.type, body)), bytes: bytes)
+    }
+  }
+
+  private func answer(_ type: FrameType, _ body: UnsafeRawBufferPointer) throws(DecodeError) -> BenchAnswer {
+    switch type {
+    case .value where !terms.keepsContexts: try ReadAnswer.hasValue(in: body) ? .found(nil) : .absent(nil)
+    case .written: .written
+    default: RingKVWire.answer(try ClientResponse(type, body))
     }
   }
 

@@ -15,7 +15,7 @@ enum LiveLine {
 
   /// `   12 s   45,123 op/s   p50 0.912   p99 2.10   max 12.3 ms`
   static func run(_ second: Second, since start: UInt64) -> String {
-    let time = second.now < start ? "warm-up" : "\((second.now - start) / 1_000_000_000) s"
+    let time = second.now < start ? "warm-up" : "\((second.now - start + 500_000_000) / 1_000_000_000) s"
     let latencies = second.progress.latencies
     var line = "\(Text.right(time, 7))  \(Text.right(Units.count(second.rate), 9)) op/s"
     line += "  p50 \(Text.milliseconds(us: latencies.percentileUs(50)))"
