@@ -5,6 +5,7 @@
 #                                (default: all, in this order)
 #
 #   RINGKV_SEEDS                 seeds that `simulate` runs (default 400: about a minute)
+#   RINGKV_PLANTED_SECONDS       how long each planted bug is looked for at most (default 120)
 #   RINGKV_PLANTED_SCRATCH       where the simulator with the planted bugs is built (default .build-planted)
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
@@ -154,19 +155,21 @@ find_kvsim() {
   echo "$bin/kvsim"
 }
 
-# hashes_of KVSIM FIRST LAST: the trace hash of each seed.
-hashes_of() { "$1" --seeds "$2..$3" --json | grep -oE '"(hash|seed)":"?[0-9a-f]+"?'; }
-
-# A minute of seeds; and a hundred of them once more, in other processes with other hash seeds: the same traces.
+# Seeds; and a hundred of them once more, in other processes with other hash seeds: the same traces.
 step_simulate() {
-  local kvsim
+  local kvsim hashes seeds=${RINGKV_SEEDS:-400} again
+  again=$((seeds < 100 ? seeds : 100))
   kvsim=$(find_kvsim)
-  "$kvsim" --seeds "1..${RINGKV_SEEDS:-400}" --jobs 2
-  diff <(hashes_of "$kvsim" 1 100) <(hashes_of "$kvsim" 1 100) || die "the same seeds gave other traces"
-  [[ $(hashes_of "$kvsim" 1 2 | wc -l) == 4 ]] || die "no traces to compare"
+  hashes=$(mktemp -d)
+  "$kvsim" --seeds "1..$seeds" --jobs 2 --hashes "$hashes/first"
+  "$kvsim" --seeds "1..$again" --jobs 2 --hashes "$hashes/again"
+  [[ $(grep -cE '^[0-9]+ [0-9a-f]+$' "$hashes/again") == "$again" ]] || die "no traces to compare"
+  diff <(head -n "$again" "$hashes/first") "$hashes/again" || die "the same seeds gave other traces"
+  rm -rf "$hashes"
 }
 
-# Each planted bug must be found within 2,000 seeds; prints by which checker, and at which seed.
+# Each planted bug must be found within 2,000 seeds and the time that it is given; prints by which checker, and at which
+# seed.
 step_planted() {
   local kvsim name code=0 found=0 report
   swift build --package-path "$repo" --scratch-path "${RINGKV_PLANTED_SCRATCH:-$repo/.build-planted}" -c release \
@@ -176,9 +179,10 @@ step_planted() {
   printf '%-28s %-6s %-10s %s\n' BUG SEED BY WHAT
   for name in $("$kvsim" --plant list); do
     code=0
-    report=$("$kvsim" --plant "$name" --seeds 1..2000 --jobs 2 --first 2>/dev/null) || code=$?
-    if ((code == 0)); then
-      complain "the planted bug $name was not found within 2000 seeds"
+    report=$(timeout "${RINGKV_PLANTED_SECONDS:-120}" "$kvsim" --plant "$name" --seeds 1..2000 --jobs 2 --first 2>/dev/null) ||
+      code=$?
+    if ((code == 0 || code == 124)); then
+      complain "the planted bug $name was not found within 2000 seeds and ${RINGKV_PLANTED_SECONDS:-120} seconds"
       found=1
     fi
     printf '%-28s %s\n' "$name" "$(sed -nE 's/^seed ([0-9]+) FAILED \([a-z]+\) ([A-Z]+|the run): ?(.*)$/\1 \2 \3/p' <<<"$report" |

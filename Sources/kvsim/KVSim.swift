@@ -54,6 +54,8 @@ struct SimulateCommand: AsyncParsableCommand {
   var jobs = 1
   @Flag(help: "End at the first seed that fails.")
   var first = false
+  @Option(help: ArgumentHelp("Write each seed of the range and the hash of its trace to a file.", valueName: "path"))
+  var hashes: String?
   @OptionGroup var common: CommonOptions
   @Option(help: .private)
   var worker: SeedRange?
@@ -62,6 +64,7 @@ struct SimulateCommand: AsyncParsableCommand {
     if common.plant == "list" { return }
     let chosen = [seed != nil, seeds != nil, worker != nil].filter { $0 }.count
     guard chosen == 1 else { throw ValidationError("give --seed N, --seeds A..B or --plant list") }
+    guard hashes == nil || seeds != nil else { throw ValidationError("--hashes goes with --seeds A..B") }
     guard (1...64).contains(jobs) else { throw ValidationError("--jobs must be 1 to 64") }
     try common.check()
   }
@@ -77,7 +80,7 @@ struct SimulateCommand: AsyncParsableCommand {
     } else if let seed {
       throw try SingleRun(seed: seed, isVerbose: verbose, common: common).run().code
     } else if let seeds {
-      throw try RangeRun(seeds: seeds, jobs: jobs, endsAtFirst: first, common: common).run().code
+      throw try RangeRun(seeds: seeds, jobs: jobs, endsAtFirst: first, common: common).run(hashes: hashes).code
     }
   }
 }
@@ -118,12 +121,17 @@ struct CommonOptions: ParsableArguments {
   }
 
   func options(for seed: UInt64) throws -> SimulationOptions {
-    try Shrink.options(seed: seed, settings.map(\.setting))
+    try Shrink.options(seed: seed, allSettings)
+  }
+
+  /// Those of a planted bug's search, then those that were given.
+  var allSettings: [Shrink.Setting] {
+    (plant.flatMap(PlantedBug.init(rawValue:))?.searchSettings ?? []) + settings.map(\.setting)
   }
 
   /// These options as they are typed.
   var arguments: [String] {
-    (plant.map { ["--plant", $0] } ?? []) + settings.flatMap { ["--set", "\($0.setting.name)=\($0.setting.value)"] }
+    (plant.map { ["--plant", $0] } ?? []) + allSettings.flatMap { ["--set", "\($0.name)=\($0.value)"] }
   }
 }
 

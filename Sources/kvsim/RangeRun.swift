@@ -53,9 +53,14 @@ final class RangeRun: Sendable {
     state = Mutex(State(next: seeds.range.lowerBound))
   }
 
-  func run() throws -> Ending {
+  /// `hashes`: where to write the hash of each seed's trace, a line each.
+  func run(hashes: String? = nil) throws -> Ending {
     let reports = collect(isQuiet: false)
     try conclude(reports)
+    if let hashes {
+      let lines = reports.map { "\($0.seed) \($0.hash)\n" }.joined()
+      try Data(lines.utf8).write(to: URL(fileURLWithPath: hashes))
+    }
     for ending in [Ending.safety, .crash, .liveness] where reports.contains(where: { $0.ending == ending.rawValue }) {
       return ending
     }

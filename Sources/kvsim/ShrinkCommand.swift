@@ -14,7 +14,7 @@ struct ShrinkCommand: ParsableCommand {
   func validate() throws { try common.check() }
 
   func run() throws {
-    let settings = common.settings.map(\.setting)
+    let settings = common.allSettings
     guard let report = failure(settings) else {
       throw ValidationError("seed \(seed) holds: there is nothing to shrink")
     }

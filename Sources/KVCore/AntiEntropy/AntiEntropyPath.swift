@@ -28,11 +28,11 @@ extension Shard {
     scheduleExchange(now, &effects)
   }
 
-  private mutating func startExchange(_ now: Now, _ effects: inout [Effect]) {
+  private mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {
     guard mayExchange, exchanges.count < settings.exchangesMax else { return }
     let reachability = reachability
     let handoff = handoff
-    let pair = schedule.next {
+    let pair = schedule.next(onlyUrgent: onlyUrgent) {
       reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
     }
     guard let pair else { return }
@@ -119,7 +119,7 @@ extension Shard {
       effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
       handoff.isStale = true
     }
-    if schedule.hasUrgent { startExchange(now, &effects) }
+    startExchange(onlyUrgent: true, now, &effects)
   }
 
   mutating func onOwnerLost(_ peer: NodeID, ofExchange id: OperationID, _ now: Now, _ effects: inout [Effect]) {

@@ -43,6 +43,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case generationNotChecked = "generation-not-checked"
   /// An owner that is asked in which parts of a tree it differs leaves one out.
   case differenceSkipped = "difference-skipped"
+  /// What is urgent with a peer that is away makes comparisons with all others follow each other without a pause.
+  case exchangesUnpaced = "exchanges-unpaced"
   /// A node that is suspected says again what it said before, instead of more.
   case incarnationKept = "incarnation-kept"
   /// A member that refutes nothing stays suspect for ever.

@@ -11,7 +11,8 @@ public final class MemoryStorage: ShardStorage {
   /// What survives a crash.
   private struct Durable {
     var records: [Key: Stored] = [:]
-    var leaves: [LeafPlace: Digest] = [:]
+    /// By partition, then by leaf: most partitions of a small store have nothing.
+    var leaves: [PartitionID: [UInt32: Digest]] = [:]
     var expiries: Set<StorageSnapshot.Expiry> = []
     /// By minute, as `RequestMemory` keeps them.
     var requests: [UInt64: [RequestID: WallTime]] = [:]
@@ -186,10 +187,9 @@ public final class MemoryStorage: ShardStorage {
   }
 
   private func digest(of node: TreeNode, _ partition: PartitionID) -> Digest {
+    guard let leaves = durable.leaves[partition] else { return .zero }
     var digest = Digest.zero
-    for leaf in node.leaves(leafBits: geometry.leafBits) {
-      digest.combine(syncedLeaf(LeafPlace(partition: partition, leaf: leaf)))
-    }
+    for leaf in node.leaves(leafBits: geometry.leafBits) { if let known = leaves[leaf] { digest.combine(known) } }
     return digest
   }
 
@@ -250,7 +250,7 @@ public final class MemoryStorage: ShardStorage {
   public var recoveredLease: Lease? { durable.lease }
 
   /// The digest of a leaf over what is durable.
-  public func syncedLeaf(_ place: LeafPlace) -> Digest { durable.leaves[place] ?? .zero }
+  public func syncedLeaf(_ place: LeafPlace) -> Digest { durable.leaves[place.partition]?[place.leaf] ?? .zero }
 
   /// Flips a bit of a stored record; false when there is none.
   public func damage(_ key: Key, byte: Int) -> Bool {
@@ -266,8 +266,12 @@ public final class MemoryStorage: ShardStorage {
     var result = StorageSnapshot()
     result.records = durable.records.map { StorageSnapshot.Entry(key: $0.key.bytes, record: $0.value.encoded) }
       .sorted { $0.key.lexicographicallyPrecedes($1.key) }
-    result.leaves = durable.leaves.map { StorageSnapshot.Leaf(place: $0.key, digest: $0.value) }
-      .sorted { $0.place < $1.place }
+    for (partition, leaves) in durable.leaves {
+      result.leaves += leaves.map {
+        StorageSnapshot.Leaf(place: LeafPlace(partition: partition, leaf: $0.key), digest: $0.value)
+      }
+    }
+    result.leaves.sort { $0.place < $1.place }
     result.expiries = durable.expiries.sorted()
     result.requests = durable.requests.values.joined().map { RequestMemory.Entry(id: $0.key, until: $0.value) }.sorted()
     result.lease = durable.lease
@@ -286,6 +290,10 @@ public final class MemoryStorage: ShardStorage {
       if let new, new.content != .swept { unsweptVersions += 1 }
     }
   }
+
+  /// What of `snapshot` is asked for often.
+  public var durableHints: Set<StorageSnapshot.Hint> { durable.hints }
+  public var durableMarks: Set<StorageSnapshot.Mark> { durable.marks }
 
   /// Forgets the request ids of minutes that are over.
   public func forgetRequests(at wall: WallTime) {
@@ -374,7 +382,8 @@ public final class MemoryStorage: ShardStorage {
     for write in batch.writes {
       countUnswept(write)
       durable.records[write.key] = .intact(write.record, write.encoded)
-      durable.leaves[LeafPlace(of: write.key, geometry), default: .zero].combine(write.delta.leaf)
+      let place = LeafPlace(of: write.key, geometry)
+      durable.leaves[place.partition, default: [:]][place.leaf, default: .zero].combine(write.delta.leaf)
       for at in write.delta.expiriesDropped { durable.expiries.remove(.init(at: at, key: write.key.bytes)) }
       for at in write.delta.expiriesAdded { durable.expiries.insert(.init(at: at, key: write.key.bytes)) }
       for entry in write.delta.requestsReplaced {

@@ -8,6 +8,8 @@ struct SimulatedClient {
   var current: Attempt?
   /// A key to be read at its next turn.
   var planned: Int?
+  /// Operations in a row that did not end well: it waits longer after each.
+  var failures = 0
   /// Takes no new operations.
   var isResting = false
 

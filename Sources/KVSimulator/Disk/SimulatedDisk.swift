@@ -142,6 +142,9 @@ public final class SimulatedDisk: ShardStorage {
   /// Flips a bit of a stored record; false when there is none.
   public func damage(_ key: Key, byte: Int) -> Bool { memory.damage(key, byte: byte) }
 
+  public var durableHints: Set<StorageSnapshot.Hint> { memory.durableHints }
+  public var durableMarks: Set<StorageSnapshot.Mark> { memory.durableMarks }
+
   /// All that is durable.
   public func snapshot() -> StorageSnapshot { memory.snapshot() }
 

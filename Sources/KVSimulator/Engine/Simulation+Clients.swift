@@ -366,8 +366,11 @@ extension Simulation {
     case .rejected: counts.rejected += 1
     case .unknown: counts.unknown += 1
     }
+    clients[client].failures = outcome == .ok ? 0 : min(5, clients[client].failures + 1)
     if clients[client].isResting { return }
-    let pause = outcome == .ok ? options.workload.think : max(options.workload.think, 10_000_000)
+    // 10 ms after the first failure, 160 ms after the fifth.
+    let backoff: UInt64 = outcome == .ok ? 0 : 5_000_000 << UInt64(clients[client].failures)
+    let pause = max(options.workload.think, backoff)
     queue.push(.clientTurn(client: client), at: time + Exponential.draw(mean: pause, &clientDraws) + 1_000)
   }
 

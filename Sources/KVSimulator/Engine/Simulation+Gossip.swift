@@ -6,10 +6,6 @@ extension Simulation {
   /// Budget, simulated nanoseconds: the slowest node looks at each of seven members every 1.8 s, and a suspicion that
   /// nobody confirms lasts 3 s.
   private static let agreementSpan: UInt64 = 60_000_000_000
-  private static let rateSpan: UInt64 = 10_000_000_000
-  /// Messages a second that a node may send while nothing happens: a ping and an ack a period, some that are asked of
-  /// it, a table now and then.
-  private static let messagesMax = 20
 
   /// The tables of all that run agree: alive are those that run, dead the others.
   func awaitAgreement(_ core: [Int]) {
@@ -19,7 +15,7 @@ extension Simulation {
     fail(Violation(.liveness, "\(disagreement(among: core) ?? "") though the faults have ended a minute ago"))
   }
 
-  private func disagreement(among core: [Int]) -> String? {
+  func disagreement(among core: [Int]) -> String? {
     let members = nodes.filter { layout.member($0.id) != nil && $0.isUp }.map(\.id)
     var first: [MemberEntry]?
     for index in core {
@@ -31,19 +27,5 @@ extension Simulation {
       first = table
     }
     return nil
-  }
-
-  /// With nothing to tell, each node sends what it always sends.
-  func checkGossipRate(_ core: [Int]) {
-    let before = core.map { nodes[$0].gossipSent }
-    runEvents(for: Simulation.rateSpan) { false }
-    for (place, index) in core.enumerated() where violations.isEmpty {
-      let sent = nodes[index].gossipSent - before[place]
-      if sent > Simulation.messagesMax * Int(Simulation.rateSpan / 1_000_000_000) {
-        fail(Violation(.bounded, "\(nodes[index].name) sends \(sent) gossip messages in 10 s though nothing happens"))
-      }
-    }
-    guard violations.isEmpty, let disagreement = disagreement(among: core) else { return }
-    fail(Violation(.liveness, "\(disagreement), though nothing happens"))
   }
 }

@@ -7,7 +7,6 @@ extension Simulation {
   /// Budgets, simulated nanoseconds.
   private static let settlingSpan: UInt64 = 15_000_000_000
   private static let requestSpan: UInt64 = 60_000_000_000
-  private static let noticeSpan: UInt64 = 1_000_000_000
   private static let convergenceSpan: UInt64 = 300_000_000_000
 
   func heal() {
@@ -34,18 +33,25 @@ extension Simulation {
     // A slow disk may still be syncing writes that their coordinators have given up.
     runEvents(for: Simulation.settlingSpan) { core.allSatisfy { self.nodes[$0].areDisksIdle } }
     // Who was paused takes everybody for slow until each has answered a ping.
-    runEvents(for: Simulation.noticeSpan) { false }
+    runEvents(for: Simulation.settlingSpan) { self.areNear(core) }
     awaitAgreement(core)
     awaitConvergence(core)
     if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { checkReceipts(core) }
     if violations.isEmpty { serveEveryKey(core) }
     if violations.isEmpty { checkIdle(core) }
-    if violations.isEmpty { checkGossipRate(core) }
     if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { awaitSweeps(core) }
     if violations.isEmpty { checkQuiet(core) }
     if violations.isEmpty { compareReplicas(core) }
+  }
+
+  private func areNear(_ core: [Int]) -> Bool {
+    core.allSatisfy { a in
+      nodes[a].shards.allSatisfy { shard in
+        core.allSatisfy { $0 == a || shard.reachability.standing(of: nodes[$0].id, at: now(nodes[a]).instant) == .near }
+      }
+    }
   }
 
   private func isConnected(_ core: [Int]) -> Bool {
@@ -149,7 +155,6 @@ extension Simulation {
 
   /// Nothing is under way any more, and nothing was forgotten.
   private func checkIdle(_ core: [Int]) {
-    runEvents(for: 1_000_000_000) { false }
     runEvents(for: 70_000_000_000) { core.allSatisfy { self.nodes[$0].shards.allSatisfy { $0.inFlight == 0 } } }
     for index in core {
       for (shard, machine) in nodes[index].shards.enumerated() where machine.inFlight > 0 {
@@ -169,7 +174,7 @@ extension Simulation {
     let end = time + Simulation.convergenceSpan
     while violations.isEmpty, let difference = difference(among: core) {
       if time >= end { return fail(Violation(.convergence, "\(difference), and \(healers) not mend it")) }
-      runEvents(for: 500_000_000) { false }
+      runEvents(for: 250_000_000) { false }
     }
   }
 
@@ -194,20 +199,6 @@ extension Simulation {
         }
       }
     }.map { nodes[$0].name }
-  }
-
-  /// Exchanges go on for ever, and find nothing: no owner does what another one undoes (HAZARDS.md row 15).
-  private func checkQuiet(_ core: [Int]) {
-    guard options.exchangeInterval > 0, !hasDamage else { return }
-    runEvents(for: Simulation.noticeSpan * 5) { false }
-    let before = mended(core)
-    runEvents(for: Simulation.noticeSpan * 5) { false }
-    guard violations.isEmpty, mended(core) > before else { return }
-    fail(Violation(.quiet, "exchanges still find \(mended(core) - before) keys that differ, though nobody writes"))
-  }
-
-  private func mended(_ core: [Int]) -> UInt64 {
-    core.reduce(0) { $0 + nodes[$1].shards.reduce(0) { $0 + $1.counters.keysMended } }
   }
 
   /// With all members well, every key was read from all its owners: now their copies are equal, byte for byte.

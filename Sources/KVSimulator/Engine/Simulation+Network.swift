@@ -131,6 +131,7 @@ extension Simulation {
     header.appendFrame(to: &bytes) { message.encode(into: &$0) }
     trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)\(of(envelope.operation))" }
     if case .handoff = message { counts.handoffs += 1 }
+    if case .tree(.compare) = message { node.chatter.comparisons += 1 }
     if case .replicaWriteReply(.stored) = message { noteStored(node, target, envelope.operation) }
     transmit(bytes, from: node, shard, to: target)
   }
@@ -147,7 +148,7 @@ extension Simulation {
     var isGossip = false
     if case .gossip = message {
       isGossip = true
-      node.gossipSent += 1
+      node.chatter.gossip += 1
     }
     transmit(bytes, from: node, 0, to: target, isGossip: isGossip)
   }

@@ -27,8 +27,7 @@ final class SimulatedNode {
   var control = Control()
   var shards: [Shard]
   var clock: SimulatedClock
-  /// Gossip messages that it has sent.
-  var gossipSent = 0
+  var chatter = Chatter()
   /// What arrived during a pause, oldest first.
   var waiting: [Simulation.Event] = []
   /// By peer.
@@ -62,6 +61,14 @@ final class SimulatedNode {
   var acceptedStamp: [Stamp]
   /// Fresh versions that peers sent, until it is known whether they were let in.
   var offered: [Offer: (stamp: Stamp, shard: Int)] = [:]
+
+  /// What it has sent by itself.
+  struct Chatter {
+    /// Messages.
+    var gossip: UInt64 = 0
+    /// Questions that begin an exchange, or go on with it.
+    var comparisons: UInt64 = 0
+  }
 
   struct Offer: Hashable {
     var peer: Int

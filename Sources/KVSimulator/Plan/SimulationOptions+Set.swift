@@ -8,7 +8,8 @@ extension SimulationOptions {
   public static let settable: [(name: String, takes: String)] = [
     ("nodes", "3 to 7"), ("copies", "1 to the nodes"), ("read-quorum", "1 to the copies"),
     ("write-quorum", "1 to the copies"), ("clients", "1 or more"), ("operations", "1 or more"), ("keys", "1 or more"),
-    ("faults", "kinds, or none"), ("keep", "places of faults, or none"), ("loss", "of ten thousand messages"),
+    ("faults", "kinds, or none"), ("fault-interval", "milliseconds in the mean"), ("keep", "places of faults, or none"),
+    ("loss", "of ten thousand messages"),
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
     ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"),
     ("lost", "of ten thousand requests"),
@@ -22,6 +23,7 @@ extension SimulationOptions {
   public mutating func set(_ name: String, _ value: String) throws(SetFault) {
     switch name {
     case "faults": faults = try kinds(value)
+    case "fault-interval": faultInterval = UInt64(try whole(value, 1, 60_000, name)) * 1_000_000
     case "keep": keptFaults = try places(value)
     case "nodes": setNodes(try whole(value, 1, 16, name))
     case "copies": copies = try whole(value, 1, nodes, name)

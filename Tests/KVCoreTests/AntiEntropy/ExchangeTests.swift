@@ -139,4 +139,18 @@ struct ExchangeScheduleTests {
     }
     #expect(begun.count == ClusterSettings().partitions)
   }
+
+  /// Urgent pairs of an owner that stays away once made the others compare all they had, again and again, as fast as
+  /// they could (seed 58).
+  @Test func `what is urgent with a peer that is away makes nobody else hurry`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    schedule.onLinkUp(NodeID(3))
+    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
+    #expect(schedule.next(where: { $0 == NodeID(2) })?.peer == NodeID(2), "at its turn")
+    #expect(schedule.next(onlyUrgent: true, where: { _ in true })?.peer == NodeID(3), "once it is back")
+    schedule.onMarked(PartitionID(7), NodeID(2))
+    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) })?.partition == PartitionID(7))
+    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
+  }
 }

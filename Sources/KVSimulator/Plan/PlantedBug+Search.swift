@@ -1,0 +1,13 @@
+import KVCore
+
+extension PlantedBug {
+  /// What a search for this bug sets instead of drawing it: faults without which it cannot show, and of which the seeds
+  /// draw too few to find it soon. Most bugs need nothing.
+  public var searchSettings: [Shrink.Setting] {
+    switch self {
+    case .epochKept: [.init("faults", "crash,blackout"), .init("fault-interval", "30")]
+    case .generationNotChecked: [.init("faults", "go-back"), .init("fault-interval", "10")]
+    default: []
+    }
+  }
+}
