@@ -1,3 +1,4 @@
+import KVCore
 import KVModel
 import KVStorage
 
@@ -32,6 +33,9 @@ public struct NodeConfiguration: Sendable {
   public var hintKeysMax = 1_000_000
   /// What other nodes may hand to this one of what it missed, keys or 4 KiB of them a second.
   public var handoffRate = 12_000
+  /// Keys a second whose expired bytes are dropped; 0 = never. And how long after their expiry, milliseconds.
+  public var sweepRate = 10_000
+  public var sweepMarginMs: UInt64 = Sweep.marginDefault.milliseconds
   public var storage = StorageOptions()
 
   /// Bounds on what others can make this node hold.

@@ -160,6 +160,9 @@ public final class NodeServer: @unchecked Sendable {
       var settings = ShardSettings()
       settings.exchangeInterval = .milliseconds(configuration.exchangeIntervalMs)
       settings.handoffUnitsPerSecond = UInt64(max(1, configuration.handoffRate / hosts.count))
+      settings.sweepKeysPerSecond = max(1, configuration.sweepRate / hosts.count)
+      settings.sweepMargin = .milliseconds(configuration.sweepMarginMs)
+      if configuration.sweepRate == 0 { settings.sweepInterval = .zero }
       let recovery = ShardRecovery(
         identity: host.identity, actor: Actor(node: state.id, epoch: state.epoch), lease: storage.recoveredLease,
         settings: settings, seed: seed ^ UInt64(index + 1))

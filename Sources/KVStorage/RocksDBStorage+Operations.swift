@@ -37,6 +37,12 @@ extension RocksDBStorage {
     case .keyDigests(let keys):
       pool.submit(.digests(keys, geometry, id))
       return nil
+    case .listExpired(let wall, after: let after, limit: let limit):
+      pool.submit(.expired(upTo: wall, after: after, limit: limit, id))
+      return nil
+    case .rescan(let partition, from: let leaf, let bytesMax):
+      rescan(partition, from: leaf, bytesMax: bytesMax, id: id, results: &results)
+      return nil
     }
   }
 
@@ -53,6 +59,8 @@ extension RocksDBStorage {
     case .leaf(let page): results.append(StorageCompletion(id: id, result: .listed(page)))
     case .hints(let page): results.append(StorageCompletion(id: id, result: .hints(page)))
     case .digests(let digests): results.append(StorageCompletion(id: id, result: .digests(digests)))
+    case .expired(let page): results.append(StorageCompletion(id: id, result: .expired(page)))
+    case .rescan(let rescan, let scanned): onRescanned(rescan, scanned, id, &results)
     case .record, .request, .damaged, .failed: answerUnreadable(id, &results)
     }
   }
@@ -98,7 +106,7 @@ extension RocksDBStorage {
     case (_, .damaged), (_, .failed): answerUnreadable(id, &results)
     case (.digests, _), (.listLeaf, _), (_, .leaf), (.extendLease, _), (.read, .request), (.merge, .request),
       (.findRequest, .record), (.hint, _), (.listHints, _), (.forgetHints, _), (.forgetMarks, _), (.countHints, _),
-      (.keyDigests, _), (_, .hints), (_, .digests):
+      (.keyDigests, _), (_, .hints), (_, .digests), (.listExpired, _), (.rescan, _), (_, .expired), (_, .rescan):
       fatalError("invariant broken: \(operation) waited for \(outcome)")
     }
   }

@@ -51,6 +51,26 @@ struct SimulationTests {
     #expect(try Self.violations(seed, [("faults", "clog,crash"), ("keys", "2"), ("clients", "8")]).isEmpty)
   }
 
+  /// Owners whose clocks differ sweep at different times, and compare their copies all the while.
+  @Test(arguments: UInt64(2_701)...2_708)
+  func `hazard 15: what expires does not bounce between owners whose clocks differ`(seed: UInt64) throws {
+    let expiring = [
+      ("faults", "pause,cut"), ("clock-offset", "240"), ("exchange-interval", "20"), ("expiring", "40"), ("ttl", "500"),
+      ("sweep-interval", "20"), ("sweep-margin", "0"), ("keys", "10"),
+    ]
+    #expect(try Self.violations(seed, expiring).isEmpty)
+  }
+
+  /// A delete, or an expiry, and a write after it: also when a copy that was away has yet to hear of either.
+  @Test(arguments: UInt64(2_711)...2_716)
+  func `what was deleted or has expired is written anew, and is there`(seed: UInt64) throws {
+    let reborn = [
+      ("faults", "crash,isolate"), ("expiring", "40"), ("ttl", "30"), ("sweep-interval", "20"), ("sweep-margin", "0"),
+      ("keys", "3"),
+    ]
+    #expect(try Self.violations(seed, reborn).isEmpty)
+  }
+
   @Test(arguments: UInt64(2_011)...2_020)
   func `hazard 21: what a coordinator that died left behind appears for good or not at all`(seed: UInt64) throws {
     #expect(try Self.violations(seed, [("faults", "crash,cut"), ("keys", "2"), ("retries", "0")]).isEmpty)

@@ -64,6 +64,21 @@ extension StorageOperation {
     case .keyDigests(let keys):
       bytes.append(12)
       bytes.append(list: keys) { $0.encode(into: &$1) }
+    case .merge(let key, .sweep(let wall), let hints):
+      bytes.append(13)
+      key.encode(into: &bytes)
+      bytes.append(integer: wall.milliseconds)
+      bytes.append(nodes: hints)
+    case .listExpired(let wall, after: let after, limit: let limit):
+      bytes.append(14)
+      bytes.append(integer: wall.milliseconds)
+      bytes.append(optional: after) { $0.encode(into: &$1) }
+      bytes.append(integer: UInt32(limit))
+    case .rescan(let partition, from: let leaf, let bytesMax):
+      bytes.append(15)
+      bytes.append(integer: partition.index)
+      bytes.append(integer: leaf)
+      bytes.append(integer: UInt64(bytesMax))
     }
   }
 
@@ -110,8 +125,30 @@ extension StorageOperation {
       self = .forgetMarks(target, partition, upTo: try reader.u64())
     case 11: self = .countHints
     case 12: self = .keyDigests(try reader.list { (reader) throws(DecodeError) in try Key(from: &reader) })
+    case 13:
+      let key = try Key(from: &reader)
+      let wall = WallTime(milliseconds: try reader.u64())
+      self = .merge(key, .sweep(wall), hints: try reader.nodes())
+    case 14:
+      let wall = WallTime(milliseconds: try reader.u64())
+      let after = try reader.optional { (reader) throws(DecodeError) in try ExpiryEntry(from: &reader) }
+      self = .listExpired(upTo: wall, after: after, limit: Int(try reader.u32()))
+    case 15:
+      let (partition, leaf) = (PartitionID(try reader.u16()), try reader.u32())
+      self = .rescan(partition, from: leaf, bytesMax: Int(try reader.u64()))
     case let tag: throw .unknownTag(tag)
     }
+  }
+}
+
+extension ExpiryEntry {
+  func encode(into bytes: inout [UInt8]) {
+    bytes.append(integer: at.milliseconds)
+    key.encode(into: &bytes)
+  }
+
+  init(from reader: inout ByteReader) throws(DecodeError) {
+    self.init(at: WallTime(milliseconds: try reader.u64()), key: try Key(from: &reader))
   }
 }
 
@@ -286,6 +323,13 @@ extension StorageResult {
         $1.append(integer: UInt64($0.marks))
         $1.append(list: $0.marked) { $1.append(integer: $0.index) }
       }
+    case .expired(let page):
+      bytes.append(12)
+      bytes.append(bool: page.isLast)
+      bytes.append(list: page.entries) { $0.encode(into: &$1) }
+    case .rescanned(let rescan):
+      bytes.append(13)
+      rescan.encode(into: &bytes)
     }
   }
 
@@ -326,6 +370,11 @@ extension StorageResult {
         return HintCensus.Target(node: node, keys: keys, marks: marks, marked: marked)
       }
       self = .census(HintCensus(targets: targets, sequence: sequence, overBudget: overBudget))
+    case 12:
+      let isLast = try reader.bool()
+      let entries = try reader.list { (reader) throws(DecodeError) in try ExpiryEntry(from: &reader) }
+      self = .expired(ExpiredPage(entries: entries, isLast: isLast))
+    case 13: self = .rescanned(try Rescan(from: &reader))
     case let tag: throw .unknownTag(tag)
     }
   }
@@ -339,6 +388,8 @@ extension Merged {
     context.encode(into: &bytes)
     bytes.append(optional: covered) { $0.encode(into: &$1) }
     bytes.append(bool: isContested)
+    bytes.append(integer: UInt64(swept.versions))
+    bytes.append(integer: UInt64(swept.bytes))
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
@@ -347,9 +398,11 @@ extension Merged {
     let minted = try reader.optional { (reader) throws(DecodeError) in try Version(from: &reader) }
     let context = try VersionVector(from: &reader)
     let covered = try reader.optional { (reader) throws(DecodeError) in try VersionVector(from: &reader) }
+    let isContested = try reader.bool()
+    let swept = Swept(versions: Int(try reader.u64()), bytes: Int(try reader.u64()))
     self.init(
-      record: record, beside: beside, minted: minted, context: context, covered: covered,
-      isContested: try reader.bool())
+      record: record, beside: beside, minted: minted, context: context, covered: covered, isContested: isContested,
+      swept: swept)
   }
 }
 

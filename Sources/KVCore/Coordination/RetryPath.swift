@@ -194,7 +194,7 @@ extension Shard {
     case .unreadable:
       noteDamage(check.key, &effects)
       reply = .cannotTell
-    case .record, .leased, .digests, .listed, .hints, .census, .failed:
+    case .record, .leased, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
       return invariant(false, "a request check answered by \(result)")
     }
     requestChecks.remove(id)

@@ -57,6 +57,7 @@ public struct Shard: Sendable {
   #endif
   /// Of `writes`, those that were answered and wait to hear who has them.
   var laggingWrites = 0
+  var sweep = Sweep()
   var schedule = ExchangeSchedule()
   /// Questions about trees that were asked.
   var treeQuestions: UInt32 = 0
@@ -143,6 +144,7 @@ public struct Shard: Sendable {
     startSlots(shard: identity.shard, generation: UInt32(truncatingIfNeeded: random.next()))
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
     scheduleExchange(now, &effects)
+    scheduleSweep(now, &effects)
     // What an earlier start left is known before anybody asks.
     if settings.keepsHints { effects.append(.store(.countHints, StorageID(raw: Shard.censusID.raw))) }
   }
@@ -274,6 +276,7 @@ public struct Shard: Sendable {
     case .delivery: onDeliveryStored(result, id, now, &effects)
     case .transfer: onTransferStored(result, id, now, &effects)
     case .offerQuery: onOfferStored(result, id, now, &effects)
+    case .housekeeping where id == Shard.sweepID: onSweepStored(result, now, &effects)
     case .housekeeping: onHousekeepingStored(result, now, &effects)
     case .read, .forward, .explain, .retry, nil: invariant(false, "a storage result for operation \(id.raw)")
     }
@@ -285,7 +288,7 @@ public struct Shard: Sendable {
     case .census(let census): onCensus(census, now, &effects)
     // Hints and marks: nobody waits for them.
     case .synced: break
-    case .record, .unreadable, .merged, .refused, .request, .digests, .listed, .hints, .failed:
+    case .record, .unreadable, .merged, .refused, .request, .digests, .listed, .hints, .expired, .rescanned, .failed:
       invariant(false, "housekeeping answered by \(result)")
     }
   }
@@ -306,7 +309,12 @@ public struct Shard: Sendable {
     case .forward: onForwardTimer(id, now, &effects)
     case .explain: onExplainTimer(id, now, &effects)
     case .retry: onRetryTimer(id, now, &effects)
-    case .housekeeping: if id == Shard.exchangeTimerID { onExchangeTimer(now, &effects) } else { onTick(now, &effects) }
+    case .housekeeping:
+      switch id {
+      case Shard.exchangeTimerID: onExchangeTimer(now, &effects)
+      case Shard.sweepID: onSweepTimer(now, &effects)
+      default: onTick(now, &effects)
+      }
     case .delivery: onDeliveryTimer(id, now, &effects)
     case .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, .transfer, .offerQuery, nil:
       invariant(false, "a timer for operation \(id.raw)")

@@ -58,6 +58,10 @@ public struct ShardCounters: Equatable, Sendable {
   /// Offers of hints that were for no one here.
   public var offersRefused: UInt64 = 0
 
+  /// Versions whose bytes were dropped after their expiry, and these bytes.
+  public var versionsSwept: UInt64 = 0
+  public var bytesSwept: UInt64 = 0
+
   public init() {}
 
   mutating func onEnd(_ kind: Kind, _ ending: Ending, after span: Span64) {

@@ -71,7 +71,7 @@ extension Shard {
     case .unreadable:
       if let key = writes[id]?.write.key { noteDamage(key, &effects) }
       onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
       invariant(false, "a mint answered by \(result)")
     }
   }

@@ -53,6 +53,12 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case hintCarriesOldValue = "hint-carries-old-value"
   /// A node takes clients' values though only its disk's reserve is left.
   case diskReserveIgnored = "disk-reserve-ignored"
+  /// The sweep drops a version's checksum with its bytes, so that the record's digest is another one.
+  case sweepChangesDigest = "sweep-changes-digest"
+  /// The sweep drops what has expired by this node's clock, and does not wait for the others'.
+  case sweepTooEarly = "sweep-too-early"
+  /// In a join the copy that has its bytes yet wins over the one that was swept.
+  case unsweptWins = "unswept-wins"
 }
 
 #if Planted

@@ -120,7 +120,39 @@ public final class MemoryStorage: ShardStorage {
     case .countHints: results.append(StorageCompletion(id: id, result: .census(hints.census(synced: hintsSynced))))
     case .keyDigests(let keys):
       results.append(StorageCompletion(id: id, result: .digests(keys.map { digest(of: $0) })))
+    case .listExpired(let wall, after: let after, limit: let limit):
+      results.append(StorageCompletion(id: id, result: .expired(listExpired(wall, after, limit))))
+    case .rescan(let partition, from: let leaf, let bytesMax):
+      results.append(StorageCompletion(id: id, result: .rescanned(rescan(partition, leaf, bytesMax))))
     }
+  }
+
+  private func rescan(_ partition: PartitionID, _ first: UInt32, _ bytesMax: Int) -> Rescan {
+    var rescan = Rescan(nextLeaf: first, root: digest(of: .root, partition))
+    let last = min(UInt32(1) << UInt32(geometry.leafBits), first &+ UInt32(Rescan.leavesMax))
+    let filled = Set(durable.records.keys.map { LeafPlace(of: $0, geometry) }.filter { $0.partition == partition })
+    while bytesMax > 0, let leaf = rescan.nextLeaf, leaf < last {
+      // Empty leaves cost nothing.
+      if rescan.bytes >= UInt64(bytesMax), filled.contains(where: { (leaf..<last).contains($0.leaf) }) { break }
+      let place = LeafPlace(partition: partition, leaf: leaf)
+      var (digest, isSound) = (Digest.zero, true)
+      for (key, stored) in durable.records where LeafPlace(of: key, geometry) == place {
+        let record: Record? = if case .intact(let record, _) = stored { record } else { nil }
+        rescan.count(record, keyBytes: key.bytes.count, recordBytes: stored.encoded.bytes.count)
+        if let record { digest.combine(record.digest(of: key, seed: geometry.digestSeed)) } else { isSound = false }
+      }
+      if isSound, digest != syncedLeaf(place) { rescan.differingLeaves += 1 }
+      rescan.nextLeaf = leaf + 1
+    }
+    if rescan.nextLeaf == UInt32(1) << UInt32(geometry.leafBits) { rescan.nextLeaf = nil }
+    return rescan
+  }
+
+  private func listExpired(_ wall: WallTime, _ after: ExpiryEntry?, _ limit: Int) -> ExpiredPage {
+    let due = durable.expiries.filter { $0.at <= wall }
+      .compactMap { entry in entry.key.withUnsafeBytes(Key.init(stored:)).map { ExpiryEntry(at: entry.at, key: $0) } }
+      .filter { entry in after.map { $0 < entry } ?? true }.sorted()
+    return ExpiredPage(entries: Array(due.prefix(limit)), isLast: due.count <= limit)
   }
 
   private func digest(of key: Key) -> Digest {
@@ -244,6 +276,17 @@ public final class MemoryStorage: ShardStorage {
     return result
   }
 
+  /// Versions that had been swept and got their bytes back. Never: in a join swept wins.
+  public private(set) var unsweptVersions = 0
+
+  private func countUnswept(_ write: Write) {
+    guard case .intact(let old, _)? = durable.records[write.key] else { return }
+    for version in old.versions where version.content == .swept {
+      let new = write.record.versions.first { $0.dot == version.dot }
+      if let new, new.content != .swept { unsweptVersions += 1 }
+    }
+  }
+
   /// Forgets the request ids of minutes that are over.
   public func forgetRequests(at wall: WallTime) {
     durable.requests = durable.requests.filter { $0.key >= RequestMemory.minute(of: wall) }
@@ -329,6 +372,7 @@ public final class MemoryStorage: ShardStorage {
 
   private func apply(_ batch: Batch, results: inout [StorageCompletion]) {
     for write in batch.writes {
+      countUnswept(write)
       durable.records[write.key] = .intact(write.record, write.encoded)
       durable.leaves[LeafPlace(of: write.key, geometry), default: .zero].combine(write.delta.leaf)
       for at in write.delta.expiriesDropped { durable.expiries.remove(.init(at: at, key: write.key.bytes)) }

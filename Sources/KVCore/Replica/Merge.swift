@@ -12,6 +12,7 @@ public enum Merge {
     /// Of a mint: the history that its author may be taken to have seen.
     public var covered: VersionVector?
     public var isContested = false
+    public var swept = Merged.Swept.nothing
   }
 
   /// What is left to a store once the answer of a merge is known.
@@ -43,11 +44,25 @@ public enum Merge {
     switch change {
     case .join(let incoming): join(incoming, into: current)
     case .mint(let mint): self.mint(mint, onto: current)
+    case .sweep(let wall): .success(sweep(current, at: wall))
     }
+  }
+
+  /// The record without the bytes of what expired by `wall`. Its digest stays what it was, so that owners which sweep at
+  /// different times agree all the while (HAZARDS.md row 15).
+  private static func sweep(_ current: Record, at wall: WallTime) -> Outcome {
+    var record = current
+    record.sweep(at: wall)
+    let versions = zip(record.versions, current.versions).count { $0.content != $1.content }
+    if planted(.sweepChangesDigest) { record = record.withoutSweptChecksums }
+    var outcome = Outcome(record: record, changed: versions > 0, beside: nil, minted: nil)
+    outcome.swept = Merged.Swept(versions: versions, bytes: current.valueBytes - record.valueBytes)
+    return outcome
   }
 
   private static func join(_ incoming: Record, into current: Record) -> Result<Outcome, Failure> {
     var record = current.joined(incoming)
+    if planted(.unsweptWins) { record = record.unswept(by: [current, incoming]) }
     if planted(.contextNotJoined) { record = Record(context: current.context, versions: record.versions) }
     if let failure = storable(record) { return .failure(failure) }
     var outcome = Outcome(record: record, changed: record != current, beside: nil, minted: nil)
@@ -119,7 +134,29 @@ extension Merged {
   fileprivate init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
     self.init(
       record: encoded, beside: outcome.beside, minted: outcome.minted, context: outcome.record.context,
-      covered: outcome.covered, isContested: outcome.isContested)
+      covered: outcome.covered, isContested: outcome.isContested, swept: outcome.swept)
+  }
+}
+
+// What planted bugs do to records.
+extension Record {
+  fileprivate var withoutSweptChecksums: Record {
+    Record(
+      context: context,
+      versions: versions.map { version in
+        var version = version
+        if version.content == .swept { version.checksum = 0 }
+        return version
+      })
+  }
+
+  fileprivate func unswept(by sides: [Record]) -> Record {
+    Record(
+      context: context,
+      versions: versions.map { version in
+        let copies = sides.flatMap(\.versions).filter { $0.dot == version.dot }
+        return copies.first { $0.content != .swept } ?? version
+      })
   }
 }
 

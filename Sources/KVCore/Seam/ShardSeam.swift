@@ -79,6 +79,13 @@ public struct ShardSettings: Equatable, Sendable {
   public var handoffPageKeys = 64
   /// Operations under way per step by which hints get dearer.
   public var handoffLoad = 256
+  /// How often what expired is looked for; zero = never.
+  public var sweepInterval = Span64.seconds(1)
+  /// Bytes are dropped so long after their expiry, by this node's clock. See `Sweep`.
+  public var sweepMargin = Sweep.marginDefault
+  /// Keys swept a second while the shard has little else to do, and keys swept at once.
+  public var sweepKeysPerSecond = 10_000
+  public var sweepsMax = 16
   /// Period of the shard's clockwork: pings, hedge delay.
   public var tick = Span64.milliseconds(250)
 

@@ -48,12 +48,20 @@ public enum StorageOperation: Equatable, Sendable {
   case countHints
   /// Digests of the synced records of keys; of nothing where there is none or it is damaged. Answer: `.digests`.
   case keyDigests([Key])
+  /// Synced expiry entries that are due at `upTo`, in order, after an entry. Answer: `.expired`, or `.unreadable`.
+  case listExpired(upTo: WallTime, after: ExpiryEntry?, limit: Int)
+  /// Reads leaves of a partition again, from one on until so many bytes are read or the partition ends, and compares
+  /// them with the tree, both as they are synced at one moment. No byte: the root alone. Answer: `.rescanned`, or
+  /// `.unreadable`.
+  case rescan(PartitionID, from: UInt32, bytesMax: Int)
 
   /// The key whose operations keep their order; nil for what belongs to the shard.
   public var key: Key? {
     switch self {
     case .read(let key), .merge(let key, _, _), .findRequest(_, let key): key
-    case .extendLease, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints, .keyDigests: nil
+    case .extendLease, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints, .keyDigests,
+      .listExpired, .rescan:
+      nil
     }
   }
 }
@@ -64,6 +72,33 @@ public enum Change: Equatable, Sendable {
   case join(Record)
   /// A new version, minted here.
   case mint(Mint)
+  /// The bytes of what expired by then are dropped; dot, stamp, expiry and checksum stay.
+  case sweep(WallTime)
+}
+
+/// A key that holds a version with an expiry whose bytes are still there.
+public struct ExpiryEntry: Hashable, Comparable, Sendable {
+  public var at: WallTime
+  public var key: Key
+
+  public init(at: WallTime, key: Key) {
+    self.at = at
+    self.key = key
+  }
+
+  public static func < (a: ExpiryEntry, b: ExpiryEntry) -> Bool { a.at == b.at ? a.key < b.key : a.at < b.at }
+}
+
+/// Some entries that are due, ascending.
+public struct ExpiredPage: Equatable, Sendable {
+  public var entries: [ExpiryEntry]
+  /// Nothing that is due follows these.
+  public var isLast: Bool
+
+  public init(entries: [ExpiryEntry], isLast: Bool) {
+    self.entries = entries
+    self.isLast = isLast
+  }
 }
 
 /// A version about to be minted. What it supersedes and its stamp follow from the record that it meets.
@@ -138,6 +173,8 @@ public enum StorageResult: Equatable, Sendable {
   case listed(LeafPage)
   case hints(HintPage)
   case census(HintCensus)
+  case expired(ExpiredPage)
+  case rescanned(Rescan)
   /// The log, a sync or the disk failed: the node stops and nothing is acknowledged any more.
   case failed(StorageFault)
 }
@@ -157,10 +194,24 @@ public struct Merged: Equatable, Sendable {
   /// Of a mint: the history that its author may be taken to have seen, itself included; nil when it cannot be told from
   /// versions beside it.
   public var covered: VersionVector?
+  /// Of a sweep: what was dropped.
+  public var swept: Swept
+
+  public struct Swept: Equatable, Sendable {
+    public var versions: Int
+    public var bytes: Int
+
+    public static let nothing = Swept(versions: 0, bytes: 0)
+
+    public init(versions: Int, bytes: Int) {
+      self.versions = versions
+      self.bytes = bytes
+    }
+  }
 
   public init(
     record: EncodedRecord, beside: Beside?, minted: Version?, context: VersionVector, covered: VersionVector? = nil,
-    isContested: Bool = false
+    isContested: Bool = false, swept: Swept = .nothing
   ) {
     self.record = record
     self.beside = beside
@@ -168,6 +219,7 @@ public struct Merged: Equatable, Sendable {
     self.context = context
     self.covered = covered
     self.isContested = isContested
+    self.swept = swept
   }
 }
 

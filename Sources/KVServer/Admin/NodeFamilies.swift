@@ -22,6 +22,9 @@ extension NodeMetrics {
         "kvnode_repair_age_seconds",
         "Since the partition that waits longest was compared with another owner, or since the start.",
         Double(min(repairAgeMs ?? .max, uptimeMs)) / 1_000),
+      .gauge(
+        "kvnode_sweep_lag_seconds", "How long the oldest expired bytes have been due to be dropped.",
+        Double(shards.map(\.sweepLagMs).max() ?? 0) / 1_000),
     ]
   }
 

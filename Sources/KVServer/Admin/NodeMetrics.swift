@@ -84,6 +84,8 @@ public struct NodeMetrics: Sendable {
     public var hints = HintCensus()
     /// Answered writes that wait to hear from their last owners.
     public var lagging = 0
+    /// How long the oldest expired bytes have been due to be dropped.
+    public var sweepLagMs: UInt64 = 0
     /// Nanoseconds that its loop was busy.
     public var busyNs: UInt64 = 0
     /// nil until the shard is open.

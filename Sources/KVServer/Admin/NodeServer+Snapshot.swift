@@ -131,6 +131,7 @@ extension ShardHost {
     metrics.estimates = rocks?.estimates()
     metrics.hints = shard.hints
     metrics.lagging = shard.lagging
+    metrics.sweepLagMs = shard.sweepLag.milliseconds
     metrics.shareBytes = rocks?.shareBytes ?? []
     var peers = NodeMetrics.Traffic(links.account)
     peers.connections = UInt64(links.count)

@@ -44,6 +44,8 @@ extension NodeMetrics {
       ("hints_delivered", "Hints that their node turned out to have, or got.", { $0.hintsDelivered }),
       ("hints_refused", "Hints that their node refused for now; they stay.", { $0.hintsRefused }),
       ("hint_offers_refused", "Offers of hints that were for nobody here.", { $0.offersRefused }),
+      ("versions_swept", "Versions whose bytes were dropped after their expiry.", { $0.versionsSwept }),
+      ("swept_bytes", "Bytes that were dropped with them.", { $0.bytesSwept }),
       ("damaged_records", "Stored records that could not be read.", { $0.damagedRecords }),
       ("malformed_records", "Records of peers that could not be read.", { $0.malformedRecords }),
       ("malformed_trees", "Lists of keys from peers that held what was not asked for.", { $0.malformedTrees }),

@@ -41,6 +41,9 @@ struct StateChecker {
   func check(_ nodes: [SimulatedNode]) -> [Violation] {
     for node in nodes where !node.isStranger {
       for disk in node.disks {
+        if disk.unsweptVersions > 0 {
+          return [Violation(.quiet, "\(node.name) got bytes back that it had swept, \(disk.unsweptVersions) times")]
+        }
         if let violation = check(disk.snapshot(), of: node) { return [violation] }
       }
     }

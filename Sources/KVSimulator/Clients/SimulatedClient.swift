@@ -6,6 +6,8 @@ struct SimulatedClient {
   /// Counts frames, so that an answer that comes too late is told apart.
   var lastRequest: UInt64 = 0
   var current: Attempt?
+  /// A key to be read at its next turn.
+  var planned: Int?
   /// Takes no new operations.
   var isResting = false
 

@@ -144,4 +144,7 @@ public final class SimulatedDisk: ShardStorage {
 
   /// All that is durable.
   public func snapshot() -> StorageSnapshot { memory.snapshot() }
+
+  /// Versions that had been swept and got their bytes back, since the last crash.
+  public var unsweptVersions: Int { memory.unsweptVersions }
 }

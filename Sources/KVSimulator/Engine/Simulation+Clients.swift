@@ -11,6 +11,7 @@ extension Simulation {
 
   func onClientTurn(_ client: Int) {
     guard clients[client].current == nil, !clients[client].isResting else { return }
+    if let key = clients[client].planned.take() { return read(key, .quorum, at: client) }
     begin(draw(), at: client)
   }
 
@@ -39,12 +40,27 @@ extension Simulation {
     case .putContext: write(key, .put, context: drawContext(key), at: client)
     case .delete: write(key, .delete, context: nil, at: client)
     case .deleteContext: write(key, .delete, context: drawContext(key), at: client)
-    case .putExpiring: write(key, .put, context: nil, ttlMs: clientDraws.within(1...2_000), at: client)
+    case .putExpiring:
+      write(key, .put, context: nil, ttlMs: clientDraws.within(1...options.workload.ttlMsMax), at: client)
+    case .getAtExpiry: planRead(key, at: client)
     case .foreignContext:
       let other = clientDraws.index(keys.count)
       guard other != key, let context = drawContext(other) else { return read(key, .quorum, at: client) }
       write(key, .put, context: context, isForeign: true, at: client)
     }
+  }
+
+  /// Waits until what was put there last with a time to live is about to expire, or has just done so by the clock of the
+  /// node that will say so; reads at once when there is nothing to wait for.
+  private func planRead(_ key: Int, at client: Int) {
+    let soon = 3_000_000_000 + time
+    let jitter = clientDraws.within(0...2 * (options.clocks.offsetMs + 2)) * 1_000_000
+    let begin = (options.clocks.offsetMs + 2) * 1_000_000
+    guard let at = expiries[key], at + jitter > begin + time, at + jitter - begin < soon else {
+      return read(key, .quorum, at: client)
+    }
+    clients[client].planned = key
+    queue.push(.clientTurn(client: client), at: at + jitter - begin)
   }
 
   private func drawReadQuorum() -> Quorum {
@@ -73,6 +89,7 @@ extension Simulation {
     let place = record(kind, client, key, quorum: options.writeQuorum)
     history.operations[place].context = isForeign ? nil : context?.operation
     history.operations[place].ttlMs = ttlMs
+    if let ttlMs { expiries[key] = time + ttlMs * 1_000_000 }
     let number = history.operations[place].number
     let value = value(of: number)
     let payload: WriteRequest.Payload = kind == .delete ? .delete : .put(value, checksum: Checksum.of(value))

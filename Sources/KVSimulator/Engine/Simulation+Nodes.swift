@@ -106,6 +106,9 @@ extension Simulation {
         settings.leaseSequences = 64
         settings.exchangeInterval = .milliseconds(options.exchangeInterval / 1_000_000)
         settings.keepsHints = options.hintKeysMax != nil
+        settings.sweepInterval = .milliseconds(options.sweeps.intervalMs)
+        settings.sweepMargin = .milliseconds(options.sweeps.marginMs)
+        settings.sweepKeysPerSecond = Int(options.sweeps.keysPerSecond)
         let recovery = ShardRecovery(
           identity: ShardIdentity(node: node.id, shard: shard, shards: node.shards.count),
           actor: Actor(node: node.id, epoch: node.state.epoch), lease: node.disks[shard].recoveredLease,
@@ -223,6 +226,7 @@ extension Simulation {
         {
           fail(violation)
         }
+        if case .merge(let key, .sweep(let due), _) = operation { checkSweep(of: key, due, by: node) }
         node.disks[shard].submit(operation, id: id, results: &results)
       case .schedule(let timer, at: let at):
         let due = node.clock.time(of: at)
@@ -235,6 +239,18 @@ extension Simulation {
       }
     }
     effects.removeAll(keepingCapacity: true)
+  }
+
+  /// Nobody's clock may show that the bytes are still to be served: not while the clocks are within their bound.
+  private func checkSweep(of key: Key, _ due: WallTime, by node: SimulatedNode) {
+    guard options.faults.isDisjoint(with: Fault.Kind.steppingClocks) else { return }
+    if let behind = nodes.first(where: { $0.isUp && now($0).wall < due }) {
+      fail(
+        Violation(
+          .session,
+          "\(node.name) drops what of \(key.text) expires by \(due.milliseconds), and by the clock of "
+            + "\(behind.name) that is still to come"))
+    }
   }
 
   /// The node must not go on: its process ends. A supervisor starts it again.
@@ -312,6 +328,9 @@ extension StorageOperation {
     case .forgetMarks(let target, let partition, _): "forget marks of partition \(partition) for \(target)"
     case .countHints: "count hints"
     case .keyDigests(let keys): "digests of \(keys.count) keys"
+    case .merge(let key, .sweep(let wall), _): "sweep \(key.text), due at \(wall.milliseconds)"
+    case .listExpired(let wall, _, _): "list what is due at \(wall.milliseconds)"
+    case .rescan(let partition, let leaf, _): "read partition \(partition) again from leaf \(leaf)"
     }
   }
 
@@ -350,6 +369,8 @@ extension StorageResult {
     case .listed(let page): "\(page.entries.count) keys"
     case .hints(let page): "\(page.entries.count) hints"
     case .census(let census): "\(census.keys) hints, \(census.marks) marks"
+    case .expired(let page): "\(page.entries.count) due"
+    case .rescanned(let rescan): "\(rescan.keys) keys read again"
     case .request(let seen): seen ? "seen" : "not seen"
     case .failed(let fault): "failed: \(fault.detail)"
     }

@@ -74,6 +74,8 @@ public final class Simulation {
   var ownersOfKeys: [[Int]] = []
   /// Contexts that answers brought, by key: the latest few, with the operation that got them.
   var contexts: [[HeldContext]]
+  /// When what was put with a time to live last expires, by key, nanoseconds.
+  var expiries: [UInt64?]
 
   // What is looked at.
   var checker = StateChecker()
@@ -126,6 +128,7 @@ public final class Simulation {
     keys = (0..<options.workload.keys).map { Simulation.key($0) }
     history.keys = (0..<options.workload.keys).map { "k\($0)" }
     contexts = Array(repeating: [], count: keys.count)
+    expiries = Array(repeating: nil, count: keys.count)
     makeNodes(ids)
     makeClients()
   }
@@ -161,7 +164,7 @@ public final class Simulation {
 
   /// What is known of the clocks: nothing when they step.
   private var bounds: HistoryChecker.Bounds {
-    if !options.faults.isDisjoint(with: [.clockStep, .clockDayBack, .clockHourAhead]) { return .init() }
+    if !options.faults.isDisjoint(with: Fault.Kind.steppingClocks) { return .init() }
     // A drift of a hundred millionths makes a millisecond in ten seconds.
     return .init(clockErrorMs: options.clocks.offsetMs + counts.simulatedNanoseconds / 10_000_000_000 + 10)
   }

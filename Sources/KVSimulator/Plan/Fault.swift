@@ -38,6 +38,9 @@ public struct Fault: Equatable, Sendable {
     /// from then on.
     case goBack = "go-back"
 
+    /// After these clocks may be further apart than is promised.
+    static let steppingClocks: Set<Kind> = [.clockStep, .clockDayBack, .clockHourAhead]
+
     /// What hints alone do not outlast: a coordinator that dies between its answer and its hint, and data that are lost.
     static let beyondHints: Set<Kind> = [
       .crash, .blackout, .restart, .syncFails, .diskFull, .bitFlip, .wipe, .goBack, .clockDayBack,

@@ -14,6 +14,8 @@ extension SimulationOptions {
     ("lost", "of ten thousand requests"),
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
     ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
+    ("sweep-interval", "milliseconds, 0 = never"), ("sweep-margin", "milliseconds"), ("ttl", "milliseconds at most"),
+    ("expiring", "weight of puts that expire, and of reads when they do"),
   ]
 
   /// Sets one option, as `--set name=value` does.
@@ -43,6 +45,13 @@ extension SimulationOptions {
       shards = shards.map { _ in count }
     case "exchange-interval": exchangeInterval = UInt64(try whole(value, 0, 60_000, name)) * 1_000_000
     case "hints": hintKeysMax = value == "none" ? nil : try whole(value, 0, 1_000_000, name)
+    case "sweep-interval": sweeps.intervalMs = UInt64(try whole(value, 0, 60_000, name))
+    case "sweep-margin": sweeps.marginMs = UInt64(try whole(value, 0, 3_600_000, name))
+    case "ttl": workload.ttlMsMax = UInt64(try whole(value, 1, 3_600_000, name))
+    case "expiring":
+      let weight = UInt64(try whole(value, 0, 1_000, name))
+      workload.weights[.putExpiring] = weight
+      workload.weights[.getAtExpiry] = weight
     default:
       let names = SimulationOptions.settable.map(\.name).joined(separator: ", ")
       throw SetFault(description: "there is no option \(name); there are: \(names)")

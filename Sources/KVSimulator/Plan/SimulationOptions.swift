@@ -19,6 +19,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var exchangeInterval: UInt64 = 0
   /// Hints of keys that a shard keeps before it marks leaves; nil: owners that miss a write are not noted.
   public var hintKeysMax: Int? = 1_000_000
+  /// How a shard drops the bytes of what has expired; an interval of 0 = never.
+  public var sweeps = Sweeps()
 
   public var workload = Workload()
   public var network = Network()
@@ -44,6 +46,8 @@ public struct SimulationOptions: Equatable, Sendable {
     public var think: UInt64 = 1_000_000
     /// The deadline of a request, milliseconds.
     public var deadlineMs: UInt64 = 1_000
+    /// Times to live are drawn up to this.
+    public var ttlMsMax: UInt64 = 2_000
     /// Weights of the operations; 0 leaves one out.
     public var weights: [Kind: UInt64] = [.get: 40, .put: 20, .putContext: 20]
     /// Chances in a hundred.
@@ -64,6 +68,8 @@ public struct SimulationOptions: Equatable, Sendable {
       case delete
       case deleteContext = "delete-context"
       case putExpiring = "put-expiring"
+      /// A read of a key at the moment when what was put there last expires.
+      case getAtExpiry = "get-at-expiry"
       case readModifyWrite = "read-modify-write"
       case foreignContext = "foreign-context"
     }
@@ -98,6 +104,13 @@ public struct SimulationOptions: Equatable, Sendable {
     public var driftMillionths: UInt64 = 0
   }
 
+  public struct Sweeps: Equatable, Sendable {
+    public var intervalMs: UInt64 = 0
+    /// After the expiry, by the node's own clock.
+    public var marginMs: UInt64 = 1_000
+    public var keysPerSecond: UInt64 = 10_000
+  }
+
   /// A cluster without faults, to be adjusted.
   public init(seed: UInt64) { self.seed = seed }
 
@@ -112,6 +125,7 @@ public struct SimulationOptions: Equatable, Sendable {
     options.drawFaults(&prng)
     options.exchangeInterval = [0, 0, 20_000_000, 100_000_000][prng.index(4)]
     options.drawHints(&prng)
+    options.drawSweeps(&prng)
     return options
   }
 
@@ -127,6 +141,19 @@ public struct SimulationOptions: Equatable, Sendable {
         disks.slowRead = 50_000
         disks.readError = 300_000
       }
+    }
+  }
+
+  /// Drawn last, so that it shifts nothing else. In most runs; often with many keys that expire, and reads at the moment
+  /// when they do.
+  private mutating func drawSweeps(_ prng: inout PRNG) {
+    if prng.chance(3, of: 4) { sweeps.intervalMs = [20, 100, 1_000][prng.index(3)] }
+    sweeps.marginMs = [0, 1_000, 3_000][prng.index(3)]
+    sweeps.keysPerSecond = [20, 1_000, 10_000][prng.index(3)]
+    if prng.chance(1, of: 3) {
+      workload.weights[.putExpiring] = 30
+      workload.weights[.getAtExpiry] = 20
+      workload.ttlMsMax = [30, 300, 2_000][prng.index(3)]
     }
   }
 
@@ -198,10 +225,14 @@ public struct SimulationOptions: Equatable, Sendable {
         + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes, "
         + (exchangeInterval == 0 ? "no exchanges" : "an exchange every \(milliseconds(exchangeInterval))") + ", "
         + (hintKeysMax.map { "up to \($0) hints" } ?? "no hints"),
+      "what expired is swept: "
+        + (sweeps.intervalMs == 0
+          ? "never"
+          : "every \(sweeps.intervalMs) ms, \(sweeps.marginMs) ms late or more, \(sweeps.keysPerSecond) keys a second"),
       "clients: \(workload.clients), \(workload.operations) operations on \(workload.keys) keys (\(workload.hotShare) % "
         + "on the first), values up to \(workload.valueBytesMax) bytes, deadline \(workload.deadlineMs) ms, "
         + "think \(milliseconds(workload.think))",
-      "operations: \(weights.joined(separator: ", "))",
+      "operations: \(weights.joined(separator: ", ")); times to live up to \(workload.ttlMsMax) ms",
       "of a hundred: stale contexts \(workload.staleContext), reads of one \(workload.weakReads), of all "
         + "\(workload.allReads), retries \(workload.retries), cancels \(workload.cancels), strays "
         + "\(workload.strayRequests); lost on the way from or to a client \(percent(workload.lost))",

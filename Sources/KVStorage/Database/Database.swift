@@ -83,11 +83,16 @@ final class Database: @unchecked Sendable {
   func get<Value>(
     _ family: Family, _ key: [UInt8], _ reach: Reach, _ body: (UnsafeRawBufferPointer) -> Value
   ) -> Lookup<Value> {
+    get(family, key, reach == .memory ? memoryReads : diskReads, body)
+  }
+
+  fileprivate func get<Value>(
+    _ family: Family, _ key: [UInt8], _ options: OpaquePointer, _ body: (UnsafeRawBufferPointer) -> Value
+  ) -> Lookup<Value> {
     Database.skipCounting()
     var error: UnsafeMutablePointer<CChar>?
     let pinned = key.withUnsafeBytes {
-      rocksdb_get_pinned_cf(
-        handle, reach == .memory ? memoryReads : diskReads, families[family.rawValue], $0.characters, $0.count, &error)
+      rocksdb_get_pinned_cf(handle, options, families[family.rawValue], $0.characters, $0.count, &error)
     }
     if let error = RocksDBError(taking: error) { return .failed(error) }
     guard let pinned else { return .absent }
@@ -117,7 +122,27 @@ final class Database: @unchecked Sendable {
   func scan(
     _ family: Family, from start: [UInt8] = [], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
   ) -> RocksDBError? {
-    let iterator = rocksdb_create_iterator_cf(handle, scans, families[family.rawValue])!
+    scan(family, from: start, scans, body)
+  }
+
+  /// Calls `body` with a view of all families as they are now, whatever is written meanwhile.
+  func withSnapshot<R>(_ body: (DatabaseView) -> R) -> R {
+    let snapshot = rocksdb_create_snapshot(handle)!
+    let options = rocksdb_readoptions_create()!
+    rocksdb_readoptions_set_fill_cache(options, 0)
+    rocksdb_readoptions_set_snapshot(options, snapshot)
+    defer {
+      rocksdb_readoptions_destroy(options)
+      rocksdb_release_snapshot(handle, snapshot)
+    }
+    return body(DatabaseView(database: self, options: options))
+  }
+
+  fileprivate func scan(
+    _ family: Family, from start: [UInt8], _ options: OpaquePointer,
+    _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+  ) -> RocksDBError? {
+    let iterator = rocksdb_create_iterator_cf(handle, options, families[family.rawValue])!
     defer { rocksdb_iter_destroy(iterator) }
     start.withUnsafeBytes { rocksdb_iter_seek(iterator, $0.characters, $0.count) }
     while rocksdb_iter_valid(iterator) != 0 {
@@ -175,6 +200,24 @@ final class Database: @unchecked Sendable {
   }
 
   fileprivate func family(_ family: Family) -> OpaquePointer { families[family.rawValue] }
+}
+
+/// A database as it was at one moment; see `Database.withSnapshot`.
+struct DatabaseView {
+  fileprivate let database: Database
+  fileprivate let options: OpaquePointer
+
+  func get<Value>(
+    _ family: Family, _ key: [UInt8], _ body: (UnsafeRawBufferPointer) -> Value
+  ) -> Database.Lookup<Value> {
+    database.get(family, key, options, body)
+  }
+
+  func scan(
+    _ family: Family, from start: [UInt8], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+  ) -> RocksDBError? {
+    database.scan(family, from: start, options, body)
+  }
 }
 
 /// Changes that reach the log as one record: all of them or none. Kept and reused, since it grows as it is filled.

@@ -11,6 +11,8 @@ enum Load: Sendable {
   case leaf(LeafPlace, ShardGeometry, after: Key?, limit: Int, StorageID)
   case hints(HintQuery, ShardGeometry, StorageID)
   case digests([Key], ShardGeometry, StorageID)
+  case expired(upTo: WallTime, after: ExpiryEntry?, limit: Int, StorageID)
+  case rescan(RescanQuery, ShardGeometry, StorageID)
 
   enum Outcome: Sendable {
     /// The stored bytes, empty if there are none.
@@ -19,6 +21,8 @@ enum Load: Sendable {
     case leaf(LeafPage)
     case hints(HintPage)
     case digests([Digest])
+    case expired(ExpiredPage)
+    case rescan(Rescan, RescannedLeaves)
     /// The record's bytes are damaged.
     case damaged
     case failed(RocksDBError)
@@ -28,7 +32,7 @@ enum Load: Sendable {
   var key: Key? {
     switch self {
     case .record(let key), .request(_, let key): key
-    case .leaf, .hints, .digests: nil
+    case .leaf, .hints, .digests, .expired, .rescan: nil
     }
   }
 
@@ -36,7 +40,9 @@ enum Load: Sendable {
   var operation: StorageID? {
     switch self {
     case .record, .request: nil
-    case .leaf(_, _, _, _, let id), .hints(_, _, let id), .digests(_, _, let id): id
+    case .leaf(_, _, _, _, let id), .hints(_, _, let id), .digests(_, _, let id), .expired(_, _, _, let id),
+      .rescan(_, _, let id):
+      id
     }
   }
 }
@@ -117,6 +123,8 @@ final class IOPool: Sendable {
     case .leaf(let place, let geometry, let after, let limit, _): list(place, geometry, after: after, limit: limit)
     case .hints(let query, let geometry, _): database.list(query, geometry)
     case .digests(let keys, let geometry, _): .digests(keys.map { database.state(of: $0, geometry).digest })
+    case .expired(let wall, let after, let limit, _): database.listExpired(upTo: wall, after: after, limit: limit)
+    case .rescan(let query, let geometry, _): database.rescan(query, geometry)
     }
   }
 

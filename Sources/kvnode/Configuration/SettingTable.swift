@@ -6,7 +6,7 @@ import Logging
 /// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
 enum SettingTable {
   static let all: [Setting] =
-    cluster + node + addresses + [seeds, durability] + limits + [exchanges] + hints + storage + log
+    cluster + node + addresses + [seeds, durability] + limits + [exchanges] + hints + expiry + storage + log
 
   /// The first of a setting's words, where it has more than one.
   static let sections: [String] = all.reduce(into: []) { sections, setting in
@@ -152,6 +152,15 @@ enum SettingTable {
     .number(
       "hints.rate", \.node.handoffRate, .whole(1...1_000_000),
       "keys, or 4 KiB of them, a second that others may hand to this node when it is back; 240,000 in 20 s"),
+  ]
+
+  private static let expiry: [Setting] = [
+    .number(
+      "expiry.sweep_rate", \.node.sweepRate, .whole(0...1_000_000),
+      "keys a second whose expired bytes are dropped; an eighth of it while the node is busy; 0 = never"),
+    .number(
+      "expiry.sweep_margin", \.node.sweepMarginMs, .milliseconds(1_000...3_600_000),
+      "after the expiry, so that a clock that runs ahead does not drop what other nodes still serve"),
   ]
 
   private static let storage: [Setting] = [

@@ -152,7 +152,7 @@ struct ScenarioCluster {
       input(.stored(.unreadable, for: id), at: index)
       return
     case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks,
-      .countHints, .keyDigests:
+      .countHints, .keyDigests, .listExpired, .rescan:
       break
     }
     // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.

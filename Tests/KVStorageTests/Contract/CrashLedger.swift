@@ -42,7 +42,8 @@ final class CrashLedger {
     asked[id] = operation
     switch operation {
     case .extendLease, .hint, .forgetHints, .forgetMarks: carryOut(operation, id, answer: nil)
-    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: break
+    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan:
+      break
     }
   }
 
@@ -58,7 +59,8 @@ final class CrashLedger {
         } else {
           disagree(completion.id)
         }
-      case .record, .request, .digests, .listed, .hints, .census, .unreadable, .failed: break
+      case .record, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .unreadable, .failed:
+        break
       }
     }
   }

@@ -148,7 +148,9 @@ extension [StorageResult] {
   fileprivate var isOver: Bool {
     switch last {
     case nil, .merged: false
-    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .failed: true
+    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired,
+      .rescanned, .failed:
+      true
     }
   }
 }

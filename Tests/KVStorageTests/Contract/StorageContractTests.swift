@@ -77,6 +77,23 @@ import Testing
     StorageContract.marksLeavesBeyondTheBudget(kind.make(hintKeysMax: 2))
   }
 
+  @Test(arguments: StoreKind.allCases)
+  func `hazard 15: a sweep drops the bytes of what has expired, and neither digest nor leaf changes`(kind: StoreKind) {
+    StorageContract.sweepsWhatHasExpired(kind.make())
+    StorageContract.listsWhatIsDuePageByPage(kind.make())
+    StorageContract.sweptStaysSwept(kind.make())
+  }
+
+  @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
+  func `a crash during a sweep leaves the bytes and their entry, or neither`(kind: StoreKind, crash: Crash) {
+    StorageContract.sweepsAllOrNothing(kind.make(), after: crash)
+  }
+
+  @Test(arguments: StoreKind.allCases)
+  func `hazard 13: reading leaves again finds tree and data equal, whatever is written meanwhile`(kind: StoreKind) {
+    StorageContract.readsLeavesAgain(kind.make())
+  }
+
   @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
   func `a crash leaves whole operations, none before one that was acknowledged missing`(kind: StoreKind, crash: Crash) {
     StorageContract.leavesWholeOperations(kind.make(), after: crash)

@@ -26,7 +26,7 @@ struct RandomOperations {
     counter += 1
     let place = random.index(keys.count)
     let key = keys[place]
-    switch random.index(20) {
+    switch random.index(23) {
     case 12: return .digests(LeafPlace(of: key, testGeometry).partition, nodes())
     case 13:
       let after = random.chance(1, of: 2) ? keys[random.index(keys.count)] : nil
@@ -46,6 +46,16 @@ struct RandomOperations {
       return .forgetMarks(
         target(), LeafPlace(of: key, testGeometry).partition, upTo: random.chance(1, of: 2) ? 0 : .max)
     case 18: return .countHints
+    case 20: return .merge(key, .sweep(WallTime(milliseconds: random.within(1...40) * 500)))
+    case 21:
+      let wall = WallTime(milliseconds: random.within(1...40) * 500)
+      let after =
+        random.chance(1, of: 2) ? ExpiryEntry(at: WallTime(milliseconds: random.within(1...40) * 500), key: key) : nil
+      return .listExpired(upTo: wall, after: after, limit: Int(random.within(1...4)))
+    case 22:
+      let place = LeafPlace(of: key, testGeometry)
+      return .rescan(
+        place.partition, from: random.chance(1, of: 2) ? 0 : place.leaf, bytesMax: Int(random.within(0...3)) * 1_000)
     case 19: return .keyDigests([key, keys[random.index(keys.count)]])
     default: return .merge(key, mine(key), hints: targets())
     }
@@ -128,7 +138,7 @@ struct RandomOperations {
 extension StorageOperation {
   var isRead: Bool {
     switch self {
-    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: true
+    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan: true
     case .merge, .extendLease, .hint, .forgetHints, .forgetMarks: false
     }
   }
@@ -137,7 +147,9 @@ extension StorageOperation {
   var isOfNoKey: Bool {
     switch self {
     case .hint, .forgetHints, .forgetMarks: true
-    case .read, .merge, .extendLease, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests: false
+    case .read, .merge, .extendLease, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests,
+      .listExpired, .rescan:
+      false
     }
   }
 }
