@@ -285,7 +285,7 @@ extension Simulation {
       if let context = receipt.context { hold(context, of: place) }
       finish(client, .ok, nil)
     case .failed(let failure): onFailure(failure, attempt, client)
-    case .explained, .described, .layout, .done, .reserved:
+    case .explained, .described, .layout, .done, .reserved, .repaired:
       fail(Violation(.bounded, "client \(client) was answered what it did not ask", operations: [place]))
     }
   }

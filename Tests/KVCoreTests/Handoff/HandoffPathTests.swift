@@ -17,6 +17,7 @@ struct HandoffPathTests {
     init(linked: [UInt64] = [2, 3], keepsHints: Bool = true) {
       var settings = ShardSettings()
       settings.exchangeInterval = .zero
+      settings.sweepInterval = .zero
       settings.keepsHints = keepsHints
       step(
         .recovered(
