@@ -112,9 +112,9 @@ class Etcd(Processes):
 
 
 class RingKV(Server):
-    """Three nodes, by Scripts/cluster.sh."""
+    """Nodes by Scripts/cluster.sh, three unless it is said otherwise."""
 
-    def __init__(self, scripts, directory, port, durability, binaries):
+    def __init__(self, scripts, directory, port, durability, binaries, nodes=3):
         self.name = f"RingKV, durability {durability}"
         self.script = str(scripts / "cluster.sh")
         self.directory = directory
@@ -122,9 +122,10 @@ class RingKV(Server):
             "RINGKV_DATA": str(directory), "RINGKV_PORT": str(port), "RINGKV_BIN": str(binaries),
             "RINGKV_NODE_FLAGS": f"--durability {durability}",
         }
-        self.admin_ports = [port + 10 * i + 2 for i in (1, 2, 3)]
-        self.control("start", "3")
-        self.endpoints = ",".join(f"127.0.0.1:{port + 10 * i}" for i in (1, 2, 3))
+        self.numbers = range(1, nodes + 1)
+        self.admin_ports = [port + 10 * i + 2 for i in self.numbers]
+        self.control("start", str(nodes))
+        self.endpoints = ",".join(f"127.0.0.1:{port + 10 * i}" for i in self.numbers)
         self.target = ["--endpoints", self.endpoints]
 
     def control(self, *arguments):
@@ -133,8 +134,11 @@ class RingKV(Server):
             raise Failure(f"cluster.sh {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
+    def pid(self, number):
+        return int((self.directory / f"n{number}" / "pid").read_text().split()[0])
+
     def pids(self):
-        return [int((self.directory / f"n{i}" / "pid").read_text().split()[0]) for i in (1, 2, 3)]
+        return [self.pid(number) for number in self.numbers]
 
     def stop(self):
         subprocess.run([self.script, "stop"], env=self.environment, capture_output=True)

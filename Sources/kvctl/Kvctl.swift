@@ -19,7 +19,7 @@ struct Kvctl: AsyncParsableCommand {
     subcommands: [
       GetVerb.self, PutVerb.self, DeleteVerb.self, ExplainVerb.self, ImportVerb.self, ExportVerb.self,
       StatusVerb.self, HealthVerb.self, DoctorVerb.self, RingVerbs.self, ClusterVerbs.self,
-      HintsVerbs.self, ConfigVerbs.self, TopVerb.self, BenchVerb.self,
+      HintsVerbs.self, RepairVerbs.self, TombstonesVerbs.self, ConfigVerbs.self, TopVerb.self, BenchVerb.self,
     ])
 
   /// Verbs that people look for and that come later, and what to do until then.

@@ -82,6 +82,7 @@ extension FakeNode {
     case .describe: return .described(description)
     case .reserveCluster(let id): return reserve(id)
     case .formCluster(let layout, _): return form(layout)
+    case .repair(let request): return .repaired(repair(request))
     case .get, .write, .explain, .fetchLayout: break
     }
     guard let layout, let table else { return .failed(Failure(.notMember, detail: "no member of a cluster")) }
@@ -97,7 +98,33 @@ extension FakeNode {
       let record = EncodedRecord(store[key])
       return .explained(owners.map { ReplicaView(node: $0, state: .record(record)) })
     case .fetchLayout: return .layout(layout, table)
-    case .describe, .reserveCluster, .formCluster: return .done
+    case .describe, .reserveCluster, .formCluster, .repair: return .done
+    }
+  }
+
+  /// As a node whose copies are in order, and which has compared them all.
+  private func repair(_ request: RepairRequest) -> RepairAnswer {
+    let (description, layout) = with { ($0.description, $0.layout) }
+    let peers = (layout?.members.map(\.id) ?? []).filter { $0 != description.member.id }.sorted()
+    switch request {
+    case .rescan(_, _, let bytesMax):
+      var rescan = Rescan(root: Digest(low: 1, high: 2))
+      if bytesMax > 0 {
+        (rescan.keys, rescan.bytes) = (10, 2_000)
+        rescan.tombstones = Rescan.Dead(versions: 2, bytes: 300)
+        rescan.swept = Rescan.Dead(versions: 1, bytes: 150)
+      }
+      return .rescanned(rescan)
+    case .compare: return .comparing(pairs: UInt32(peers.count))
+    case .status:
+      return .status(
+        RepairStatus(
+          shards: 1,
+          peers: peers.map { node in
+            var peer = RepairStatus.Peer(node: node)
+            (peer.pairs, peer.oldestMs, peer.mended) = (64, 90_000, 3)
+            return peer
+          }))
     }
   }
 

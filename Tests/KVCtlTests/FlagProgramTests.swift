@@ -35,7 +35,7 @@ import Testing
         switch request {
         case .get(_, let quorum): quorum
         case .write(let write): write.quorum
-        case .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .quorum
+        case .explain, .describe, .fetchLayout, .reserveCluster, .formCluster, .repair: .quorum
         }
       }
     }

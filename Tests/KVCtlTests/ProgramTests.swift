@@ -95,7 +95,8 @@ import Testing
     let verbs: [[String]] = [
       [], ["get"], ["put"], ["delete"], ["explain"], ["import"], ["export"], ["status"], ["health"], ["ring"],
       ["ring", "show"], ["ring", "locate"], ["cluster"], ["cluster", "init"], ["doctor"], ["top"], ["config"],
-      ["config", "show"], ["bench"],
+      ["config", "show"], ["bench"], ["repair"],
+      ["repair", "status"], ["repair", "run"], ["repair", "verify"], ["tombstones"], ["tombstones", "stats"],
     ]
     for verb in verbs {
       let ended = try await kvctl(verb + ["--help"])

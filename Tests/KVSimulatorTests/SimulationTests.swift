@@ -51,6 +51,47 @@ struct SimulationTests {
     #expect(try Self.violations(seed, [("faults", "clog,crash"), ("keys", "2"), ("clients", "8")]).isEmpty)
   }
 
+  /// Half of what is written is deleted again, while those who hold the hints are down at times, and copies are compared.
+  @Test(arguments: UInt64(2_731)...2_736)
+  func `hazard 02: no hint brings back what was deleted while its holder was down`(seed: UInt64) throws {
+    let settings = [("faults", "crash,isolate"), ("deletes", "40"), ("keys", "20"), ("exchange-interval", "100")]
+    #expect(try Self.violations(seed, settings + [("hints", "1000000")]).isEmpty)
+  }
+
+  @Test(arguments: UInt64(2_741)...2_746)
+  func `hazard 04: deletes by the hundred, while hints pass and copies are compared, settle`(seed: UInt64) throws {
+    let settings = [("faults", "isolate,cut,pause"), ("deletes", "100"), ("keys", "50"), ("exchange-interval", "20")]
+    #expect(try Self.violations(seed, settings + [("hints", "1000000")]).isEmpty)
+  }
+
+  /// No room, a target that refuses what its disk does not let it join, a coordinator that dies before its hint is synced.
+  @Test(arguments: UInt64(2_751)...2_756, ["0", "3"])
+  func `hazard 16: what finds no room among the hints, is refused, or dies with its holder, is mended`(
+    seed: UInt64, hints: String
+  ) throws {
+    let settings = [
+      ("faults", "crash,isolate"), ("hints", hints), ("exchange-interval", "20"), ("slow-reads", "50000"),
+      ("read-errors", "300000"),
+    ]
+    #expect(try Self.violations(seed, settings).isEmpty)
+  }
+
+  /// A node whose disks are lost is a stranger from then on: its hints wait for a layout without it, and say nothing.
+  @Test(arguments: UInt64(2_761)...2_766)
+  func `hazard 17: hints for a node that does not come back neither vanish nor storm`(seed: UInt64) throws {
+    #expect(try Self.violations(seed, [("faults", "wipe,isolate"), ("nodes", "5"), ("hints", "1000000")]).isEmpty)
+  }
+
+  /// Everything that a node missed comes at once, while clients go on.
+  @Test(arguments: UInt64(2_771)...2_774)
+  func `hazard 46: a node that is handed much keeps serving`(seed: UInt64) throws {
+    let settings = [
+      ("faults", "isolate"), ("keys", "400"), ("clients", "12"), ("operations", "2500"), ("hints", "1000000"),
+      ("exchange-interval", "100"),
+    ]
+    #expect(try Self.violations(seed, settings).isEmpty)
+  }
+
   /// Owners whose clocks differ sweep at different times, and compare their copies all the while.
   @Test(arguments: UInt64(2_701)...2_708)
   func `hazard 15: what expires does not bounce between owners whose clocks differ`(seed: UInt64) throws {

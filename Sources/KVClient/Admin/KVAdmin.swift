@@ -36,6 +36,15 @@ package struct KVAdmin: Sendable {
     guard case .done = response else { throw KVError.unexpectedReply }
   }
 
+  /// What the node at `endpoint` answers about its copies.
+  package func repair(
+    _ request: RepairRequest, at endpoint: Address, deadline: Duration? = nil
+  ) async throws(KVError) -> RepairAnswer {
+    let response = try await client.engine().perform(.repair(request), .address(endpoint), within: deadline)
+    guard case .repaired(let answer) = response else { throw KVError.unexpectedReply }
+    return answer
+  }
+
   /// What each owner of a key holds. Repairs nothing.
   package func explain(_ key: KVKey, deadline: Duration? = nil) async throws(KVError) -> [ReplicaView] {
     let key = try key.modelKey()

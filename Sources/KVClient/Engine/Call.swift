@@ -74,7 +74,7 @@ final class Call: @unchecked Sendable {
     case .get: .get
     case .write(let write): if case .delete = write.payload { .delete } else { .put }
     case .reserveCluster, .formCluster: .change
-    case .explain, .describe, .fetchLayout: .question
+    case .explain, .describe, .fetchLayout, .repair: .question
     }
   }
 

@@ -11,9 +11,13 @@ extension Shard {
 
   mutating func scheduleExchange(_ now: Now, _ effects: inout [Effect]) {
     guard settings.exchangeInterval > .zero else { return }
-    let at = now.instant.advanced(by: settings.exchangeInterval)
-    effects.append(.schedule(TimerID(raw: Shard.exchangeTimerID.raw), at: at))
+    let span = Span64(nanoseconds: settings.exchangeInterval.nanoseconds * UInt64(exchangeLoad))
+    effects.append(.schedule(TimerID(raw: Shard.exchangeTimerID.raw), at: now.instant.advanced(by: span)))
   }
+
+  /// 1 while the shard has little else to do, 8 when it has much: exchanges begin that much more seldom, and mend fewer
+  /// keys at once. Never none, so that the owners become equal however busy they are.
+  private var exchangeLoad: Int { min(8, max(1, inFlight / settings.handoffLoad)) }
 
   mutating func onExchangeTimer(_ now: Now, _ effects: inout [Effect]) {
     for id in exchanges.ids {
@@ -28,11 +32,11 @@ extension Shard {
     scheduleExchange(now, &effects)
   }
 
-  private mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {
-    guard mayExchange, exchanges.count < settings.exchangesMax else { return }
+  mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {
+    guard mayExchange, exchanges.count < max(1, settings.exchangesMax / exchangeLoad) else { return }
     let reachability = reachability
     let handoff = handoff
-    let pair = schedule.next(onlyUrgent: onlyUrgent) {
+    let pair = schedule.next(at: now.instant, onlyUrgent: onlyUrgent) {
       reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
     }
     guard let pair else { return }
@@ -49,7 +53,8 @@ extension Shard {
   // MARK: The asking side
 
   private mutating func advance(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    while let step = exchanges[id]?.next(mendsMax: settings.mendsMax), let exchange = exchanges[id] {
+    let mendsMax = max(1, settings.mendsMax / exchangeLoad)
+    while let step = exchanges[id]?.next(mendsMax: mendsMax), let exchange = exchanges[id] {
       switch step {
       case .wait: return
       case .compare(let nodes): effects.append(.store(.digests(exchange.partition, nodes), StorageID(raw: id.raw)))
@@ -113,13 +118,15 @@ extension Shard {
     for mend in mends.ids where mends[mend]?.exchange == id { mends.remove(mend) }
     if !isComplete { counters.exchangesFailed += 1 }
     counters.keysMended += UInt64(exchange.found)
-    schedule.onEnded(exchange.partition, exchange.peer, isComplete: isComplete, at: now.instant)
+    schedule.onEnded(
+      exchange.partition, exchange.peer, isComplete: isComplete, found: exchange.found, at: now.instant)
     if let sequence = exchange.marksUpTo, isComplete {
       let forget = StorageOperation.forgetMarks(exchange.peer, exchange.partition, upTo: sequence)
       effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
       handoff.isStale = true
     }
-    startExchange(onlyUrgent: true, now, &effects)
+    // One after the other while nobody is kept waiting by it; else at the timer's pace.
+    if exchangeLoad == 1 { startExchange(onlyUrgent: true, now, &effects) }
   }
 
   mutating func onOwnerLost(_ peer: NodeID, ofExchange id: OperationID, _ now: Now, _ effects: inout [Effect]) {
@@ -147,6 +154,7 @@ extension Shard {
     }
     if claimsUnminted(record.context) { return haltGoneBack(peer, &effects) }
     mends[id]?.theirs = encoded
+    if exchanges.isLive(mend.exchange) { exchanges[mend.exchange]?.onRecord(bytes: encoded.bytes.count) }
     effects.append(.store(.merge(mend.key, .join(record)), StorageID(raw: id.raw)))
   }
 
@@ -154,6 +162,7 @@ extension Shard {
     guard let mend = mends[id] else { return }
     switch result {
     case .merged(let merged):
+      if exchanges.isLive(mend.exchange) { exchanges[mend.exchange]?.onRecord(bytes: merged.record.bytes.count) }
       if merged.record == mend.theirs {
         mends[id]?.isAcknowledged = true
       } else {
@@ -262,6 +271,7 @@ extension Shard {
 
   mutating func onTreeStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let query = treeQueries.remove(id) else { return }
+    if let client = query.client { return onRescanned(result, client, &effects) }
     switch result {
     case .digests(let digests):
       var places = query.digests.indices.filter { query.digests[$0].digest != digests[$0] }.map { UInt16($0) }

@@ -33,6 +33,9 @@ struct Exchange: Sendable {
   var found = 0
   /// Marks of the partition for the peer up to here are answered for when it ends complete; nil when there are none.
   var marksUpTo: UInt64?
+  /// Bytes that the next record may have, by the last ones: so many records are on their way that they make a megabyte
+  /// together, and one when it is larger.
+  private(set) var recordBytesExpected = Exchange.recordBytesAtFirst
   /// A key that could not be mended: the exchange goes on, and does not count as complete.
   var hasFailed = false
 
@@ -79,6 +82,15 @@ struct Exchange: Sendable {
   /// So many levels of the tree are gone down at once.
   static let levelsAtOnce = 4
   static let patience = Span64.seconds(5)
+  /// Bytes of records on their way for one exchange, one record more or less.
+  static let mendBytesMax = 1 << 20
+  static let recordBytesAtFirst = 256 << 10
+
+  /// A record has been read from the peer, or joined.
+  mutating func onRecord(bytes: Int) { recordBytesExpected = max(bytes, recordBytesExpected / 2) }
+
+  /// Keys that may be mended at once, `most` at most.
+  func mendsAtOnce(most: Int) -> Int { max(1, min(most, Exchange.mendBytesMax / max(1, recordBytesExpected))) }
 
   enum Step: Equatable {
     case wait
@@ -91,7 +103,7 @@ struct Exchange: Sendable {
   /// What is to be done next; called until it waits.
   mutating func next(mendsMax: Int) -> Step {
     if let key = keys.last {
-      guard mendsUnderWay < mendsMax else { return .wait }
+      guard mendsUnderWay < mendsAtOnce(most: mendsMax) else { return .wait }
       keys.removeLast()
       mendsUnderWay += 1
       return .mend(key)
@@ -154,4 +166,6 @@ struct TreeQuery: Sendable {
   let question: UInt32
   /// The asker's digests, when it compares.
   var digests: [TreeDigest] = []
+  /// Asked by `kvctl`, not by an owner.
+  var client: ClientRef?
 }

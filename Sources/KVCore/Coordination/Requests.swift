@@ -79,7 +79,8 @@ extension Shard {
       }
       startWrite(write, owners, context, now, &effects)
     case .explain(let key): startExplain(key, owners, context, now, &effects)
-    case .describe, .fetchLayout, .reserveCluster, .formCluster: invariant(false, "a shard was asked about the node")
+    case .describe, .fetchLayout, .reserveCluster, .formCluster, .repair:
+      invariant(false, "a shard was asked about the node")
     }
   }
 
@@ -113,7 +114,7 @@ extension Shard {
     case .write(let write):
       return Shard.refusal(of: write.quorum, named: "W", default: layout.settings.writeQuorum, layout)
         ?? refusal(of: write, key, layout)
-    case .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: return nil
+    case .explain, .describe, .fetchLayout, .reserveCluster, .formCluster, .repair: return nil
     }
   }
 

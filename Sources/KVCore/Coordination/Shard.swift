@@ -119,6 +119,8 @@ public struct Shard: Sendable {
     switch input {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
     case .view(let view): onView(view)
+    case .request(.repair(let request), from: let client, let deadline):
+      onRepair(request, client, deadline, now, &effects)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
     case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)

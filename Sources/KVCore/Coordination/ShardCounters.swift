@@ -79,7 +79,7 @@ extension ClientRequest {
     case .get: .get
     case .write(let write): write.payload == .delete ? .delete : .put
     case .explain: .explain
-    case .describe, .fetchLayout, .reserveCluster, .formCluster: nil
+    case .describe, .fetchLayout, .reserveCluster, .formCluster, .repair: nil
     }
   }
 }
@@ -88,7 +88,7 @@ extension ClientResponse {
   var ending: ShardCounters.Ending {
     switch self {
     case .failed(let failure): failure.outcome == .unknown ? .unknown : .rejected
-    case .value, .written, .explained, .described, .layout, .done, .reserved: .ok
+    case .value, .written, .explained, .described, .layout, .done, .reserved, .repaired: .ok
     }
   }
 }

@@ -246,7 +246,7 @@ extension Shard {
     case .stored, .contested: endTransfer(id, isDelivered: true, now, &effects)
     case .refused:
       counters.hintsRefused += 1
-      endTransfer(id, isDelivered: false, now, &effects)
+      endTransfer(id, isDelivered: planted(.hintDroppedOnRefusal), now, &effects)
     }
   }
 

@@ -32,6 +32,7 @@ extension Shard {
     guard missing.bits == 0 || open.bits == 0 || isOver else { return }
     writes.remove(id)
     laggingWrites -= 1
+    if planted(.silentOwnerForgotten), open.bits != 0 { return }
     if missing.bits != 0 { hint(operation.write.key, operation.owners.nodes(of: missing), &effects) }
   }
 

@@ -137,7 +137,7 @@ public struct Control: Sendable {
     case .fetchLayout: effects.append(.respond(layoutResponse, to: client))
     case .reserveCluster(let cluster): onReserve(cluster, client, now, &effects)
     case .formCluster(let layout, let secret): onForm(layout, secret, client, now, &effects)
-    case .get, .write, .explain: invariant(false, "Control was asked about a key")
+    case .get, .write, .explain, .repair: invariant(false, "Control was asked about a key or a shard")
     }
   }
 

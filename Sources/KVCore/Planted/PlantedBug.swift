@@ -51,6 +51,10 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case suspicionKept = "suspicion-kept"
   /// Of two words of a member about itself the older one is kept.
   case lowerIncarnationTaken = "lower-incarnation-taken"
+  /// A hint counts as delivered though its target refused the record.
+  case hintDroppedOnRefusal = "hint-dropped-on-refusal"
+  /// An owner that is silent at a write's deadline gets no hint.
+  case silentOwnerForgotten = "silent-owner-forgotten"
   /// A hint carries the record as it was when it was written, rather than pointing to it.
   case hintCarriesOldValue = "hint-carries-old-value"
   /// A node takes clients' values though only its disk's reserve is left.

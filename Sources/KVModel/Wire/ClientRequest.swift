@@ -79,6 +79,7 @@ public struct WriteRequest: Hashable, Sendable {
 /// | describe, fetchLayout | nothing |
 /// | reserveCluster | cluster id 8 |
 /// | formCluster | layout, secret 16 |
+/// | repair | see `RepairRequest` |
 ///
 /// A key is namespace 2, length of its partition key 2, of its sort key 2, and their bytes.
 public enum ClientRequest: Hashable, Sendable {
@@ -94,13 +95,15 @@ public enum ClientRequest: Hashable, Sendable {
   case reserveCluster(ClusterID)
   /// Second step: accept layout version 1.
   case formCluster(Layout, ClusterSecret)
+  /// What a shard's copies are, and how they are compared.
+  case repair(RepairRequest)
 
   /// The key that decides which shard runs this request; nil for what concerns the node.
   public var key: Key? {
     switch self {
     case .get(let key, _), .explain(let key): key
     case .write(let write): write.key
-    case .describe, .fetchLayout, .reserveCluster, .formCluster: nil
+    case .describe, .fetchLayout, .reserveCluster, .formCluster, .repair: nil
     }
   }
 
@@ -116,6 +119,7 @@ public enum ClientRequest: Hashable, Sendable {
     case .fetchLayout: .fetchLayout
     case .reserveCluster: .reserveCluster
     case .formCluster: .formCluster
+    case .repair: .repair
     }
   }
 
@@ -131,6 +135,7 @@ public enum ClientRequest: Hashable, Sendable {
     case .formCluster(let layout, let secret):
       layout.encode(into: &bytes)
       secret.encode(into: &bytes)
+    case .repair(let repair): repair.encode(into: &bytes)
     }
   }
 
@@ -149,8 +154,10 @@ public enum ClientRequest: Hashable, Sendable {
     case .formCluster:
       let layout = try Layout(from: &reader)
       self = .formCluster(layout, try ClusterSecret(from: &reader))
+    case .repair: self = .repair(try RepairRequest(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
-      .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
+      .layout, .done, .reserved, .repaired, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
+      .forwarded,
       .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
       .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:

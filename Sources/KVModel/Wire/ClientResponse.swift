@@ -112,6 +112,7 @@ public struct ReplicaView: Hashable, Sendable {
 /// | layout | layout, partition table |
 /// | done | nothing |
 /// | reserved | member of that cluster already 1, secret 16 if it is |
+/// | repaired | see `RepairAnswer` |
 public enum ClientResponse: Hashable, Sendable {
   case value(ReadAnswer)
   case written(Receipt)
@@ -122,6 +123,7 @@ public enum ClientResponse: Hashable, Sendable {
   case done
   /// The node is held for a cluster; a member of it tells the secret, so that an interrupted `init` can be finished.
   case reserved(ClusterSecret?)
+  case repaired(RepairAnswer)
 
   public var frameType: FrameType {
     switch self {
@@ -133,6 +135,7 @@ public enum ClientResponse: Hashable, Sendable {
     case .layout: .layout
     case .done: .done
     case .reserved: .reserved
+    case .repaired: .repaired
     }
   }
 
@@ -152,6 +155,7 @@ public enum ClientResponse: Hashable, Sendable {
     case .reserved(let secret):
       bytes.append(bool: secret != nil)
       secret?.encode(into: &bytes)
+    case .repaired(let answer): answer.encode(into: &bytes)
     }
   }
 
@@ -177,8 +181,10 @@ public enum ClientResponse: Hashable, Sendable {
       self = .layout(layout, table)
     case .done: self = .done
     case .reserved: self = .reserved(try reader.bool() ? try ClusterSecret(from: &reader) : nil)
+    case .repaired: self = .repaired(try RepairAnswer(from: &reader))
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
-      .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
+      .fetchLayout, .reserveCluster, .formCluster, .repair, .replicaRead, .replicaReadReply, .replicaWrite,
+      .replicaWriteReply,
       .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
       .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:

@@ -65,8 +65,10 @@ extension ControlMessage {
     case .visit: self = .visit
     case .visited: self = .visited(try reader.bool() ? try Visit(from: &reader) : nil)
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
-      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
-      .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
+      .fetchLayout, .reserveCluster, .formCluster, .repair, .value, .written, .failed, .explained, .described, .layout,
+      .done,
+      .reserved, .repaired, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
+      .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
       .hintOffer, .hintWanted, .hintDeclined:
       throw .unknownTag(type.rawValue)

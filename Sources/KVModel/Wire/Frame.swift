@@ -121,6 +121,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case fetchLayout = 0x19
   case reserveCluster = 0x1a
   case formCluster = 0x1b
+  case repair = 0x1c
 
   // Replies to clients.
   case value = 0x20
@@ -131,6 +132,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case layout = 0x29
   case done = 0x2a
   case reserved = 0x2b
+  case repaired = 0x2c
 
   // Peers.
   case replicaRead = 0x40

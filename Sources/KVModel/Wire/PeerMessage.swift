@@ -179,8 +179,10 @@ extension PeerMessage {
     case .ping: self = .ping(clockMs: try reader.u64())
     case .pong: self = .pong(clockMs: try reader.u64())
     case .hello, .welcome, .refused, .goAway, .cancel, .get, .put, .delete, .explain, .describe,
-      .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
-      .reserved, .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit,
+      .fetchLayout, .reserveCluster, .formCluster, .repair, .value, .written, .failed, .explained, .described, .layout,
+      .done,
+      .reserved, .repaired, .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush,
+      .gossipPull, .visit,
       .visited:
       throw .unknownTag(type.rawValue)
     }

@@ -217,7 +217,7 @@ final class ClientConnection: ConnectionHandler {
       if outputBytes > host.configuration.limits.bytesPerConnection { return .failed(overload(.connectionBytes)) }
       if isSlowInACrowd { return .failed(overload(.nodeBytes)) }
       return response
-    case .written, .described, .layout, .done, .reserved, .failed: return response
+    case .written, .described, .layout, .done, .reserved, .repaired, .failed: return response
     }
   }
 

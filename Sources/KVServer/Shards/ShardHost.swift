@@ -216,6 +216,7 @@ final class ShardHost: @unchecked Sendable {
       deadlineMs == 0
       ? instant.advanced(by: .milliseconds(configuration.limits.defaultDeadlineMs))
       : Instant(nanoseconds: deadlineMs &* 1_000_000)
+    if case .repair(let repair) = request { return route(repair, from: client, deadline: wanted) }
     guard let key = request.key else { return node.control.onRequest(request, from: client) }
     guard let partition = shard.view.partition(of: key) else {
       return respond(.failed(.notInCluster(for: request)), to: client)
@@ -223,6 +224,17 @@ final class ShardHost: @unchecked Sendable {
     let owner = node.hosts[partition.shard(of: identity.shards)]
     if owner === self { return step(.request(request, from: client, deadline: wanted)) }
     owner.loop.execute { owner.step(.request(request, from: client, deadline: wanted)) }
+  }
+
+  private func route(_ request: RepairRequest, from client: ClientRef, deadline: Instant) {
+    let shard = request.shard(of: identity.shards)
+    guard shard < node.hosts.count else {
+      let failure = Failure(.invalidRequest, detail: "this node has \(identity.shards) shards, numbered from 0")
+      return respond(.failed(failure), to: client)
+    }
+    let host = node.hosts[shard]
+    if host === self { return step(.request(.repair(request), from: client, deadline: deadline)) }
+    host.loop.execute { host.step(.request(.repair(request), from: client, deadline: deadline)) }
   }
 
   /// A client no longer waits. Its request may run on any shard.

@@ -39,7 +39,7 @@ extension Simulation {
       fail(Violation(.bounded, "\(node.name) took a client's value though only its disk's reserve is left"))
     case .failed(let failure) where !watched.isPut && failure.code == .overloaded:
       fail(Violation(.bounded, "\(node.name) refused what its disk's reserve is there for: \(failure.detail)"))
-    case .written, .failed, .value, .explained, .described, .layout, .done, .reserved: break
+    case .written, .failed, .value, .explained, .described, .layout, .done, .reserved, .repaired: break
     }
   }
 }

@@ -286,7 +286,7 @@ extension Simulation {
       if receipt.siblings == .absent { toldAlone.insert(place) }
       finish(client, .ok, nil)
     case .failed(let failure): onFailure(failure, attempt, client)
-    case .explained, .described, .layout, .done, .reserved:
+    case .explained, .described, .layout, .done, .reserved, .repaired:
       fail(Violation(.bounded, "client \(client) was answered what it did not ask", operations: [place]))
     }
   }

@@ -16,6 +16,7 @@ extension SimulationOptions {
     ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
     ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
     ("sweep-interval", "milliseconds, 0 = never"), ("sweep-margin", "milliseconds"), ("ttl", "milliseconds at most"),
+    ("deletes", "weight of deletes, with a context and without"),
     ("expiring", "weight of puts that expire, and of reads when they do"),
   ]
 
@@ -50,6 +51,10 @@ extension SimulationOptions {
     case "sweep-interval": sweeps.intervalMs = UInt64(try whole(value, 0, 60_000, name))
     case "sweep-margin": sweeps.marginMs = UInt64(try whole(value, 0, 3_600_000, name))
     case "ttl": workload.ttlMsMax = UInt64(try whole(value, 1, 3_600_000, name))
+    case "deletes":
+      let weight = UInt64(try whole(value, 0, 1_000, name))
+      workload.weights[.delete] = weight
+      workload.weights[.deleteContext] = weight
     case "expiring":
       let weight = UInt64(try whole(value, 0, 1_000, name))
       workload.weights[.putExpiring] = weight

@@ -141,6 +141,32 @@ public struct SimulationOptions: Equatable, Sendable {
         disks.slowRead = 50_000
         disks.readError = 300_000
       }
+      if prng.chance(2, of: 3) { writeWhatNobodyReads() }
+    }
+  }
+
+  /// Two copies, one of them acknowledged, many keys and hardly a read: an owner that misses a write has one hint, and
+  /// nothing else. With three copies another owner mostly has the same hint, and with reads they are repaired: a hint that
+  /// is lost then goes unnoticed.
+  private mutating func writeWhatNobodyReads() {
+    (copies, readQuorum, writeQuorum) = (2, 2, 1)
+    workload.weights = [.get: 1, .put: 40, .delete: 6]
+    (workload.keys, workload.hotShare) = (200, 0)
+    (workload.retries, workload.cancels) = (0, 0)
+    faults.formUnion([.isolate, .pause])
+    network.loss = max(network.loss, 100)
+  }
+
+  /// Drawn last, so that it shifts nothing else. In most runs; often with many keys that expire, and reads at the moment
+  /// when they do.
+  private mutating func drawSweeps(_ prng: inout PRNG) {
+    if prng.chance(3, of: 4) { sweeps.intervalMs = [20, 100, 1_000][prng.index(3)] }
+    sweeps.marginMs = [0, 1_000, 3_000][prng.index(3)]
+    sweeps.keysPerSecond = [20, 1_000, 10_000][prng.index(3)]
+    if prng.chance(1, of: 3) {
+      workload.weights[.putExpiring] = 30
+      workload.weights[.getAtExpiry] = 20
+      workload.ttlMsMax = [30, 300, 2_000][prng.index(3)]
     }
   }
 

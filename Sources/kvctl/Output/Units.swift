@@ -48,7 +48,11 @@ enum Units {
   static func count(_ value: Int) -> String { count(UInt64(value)) }
 
   /// `1 key`, `2 keys`
-  static func plural(_ value: Int, _ noun: String) -> String { "\(count(value)) \(noun)\(value == 1 ? "" : "s")" }
+  static func plural(_ value: Int, _ noun: String) -> String { plural(value, noun, noun + "s") }
+
+  static func plural(_ value: Int, _ one: String, _ many: String) -> String {
+    "\(count(value)) \(value == 1 ? one : many)"
+  }
 
   /// Milliseconds since 1970 as `2026-11-21 12:04:33.123Z`. (Days to dates: Hinnant, "chrono-compatible low-level date
   /// algorithms".)

@@ -119,7 +119,7 @@ struct ExchangeScheduleTests {
     #expect(schedule.oldestAge(at: now) == nil, "never")
     schedule.onLinkUp(NodeID(3))
     var seen: [NodeID] = []
-    while let pair = schedule.next(where: { _ in true }) {
+    while let pair = schedule.next(at: now, where: { _ in true }) {
       seen.append(pair.peer)
       schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: now)
       if seen.count == partitions * 3 { break }
@@ -132,9 +132,10 @@ struct ExchangeScheduleTests {
   @Test func `a peer that cannot be asked is passed over, and a running pair is not begun again`() {
     var schedule = ExchangeSchedule()
     schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
-    #expect(schedule.next(where: { _ in false }) == nil)
+    let now = Instant(nanoseconds: 1_000)
+    #expect(schedule.next(at: now, where: { _ in false }) == nil)
     var begun: Set<UInt16> = []
-    while let pair = schedule.next(where: { $0 == NodeID(2) }) {
+    while let pair = schedule.next(at: now, where: { $0 == NodeID(2) }) {
       #expect(begun.insert(pair.partition.index).inserted)
     }
     #expect(begun.count == ClusterSettings().partitions)
@@ -145,12 +146,109 @@ struct ExchangeScheduleTests {
   @Test func `what is urgent with a peer that is away makes nobody else hurry`() {
     var schedule = ExchangeSchedule()
     schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
     schedule.onLinkUp(NodeID(3))
-    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
-    #expect(schedule.next(where: { $0 == NodeID(2) })?.peer == NodeID(2), "at its turn")
-    #expect(schedule.next(onlyUrgent: true, where: { _ in true })?.peer == NodeID(3), "once it is back")
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
+    #expect(schedule.next(at: now, where: { $0 == NodeID(2) })?.peer == NodeID(2), "at its turn")
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { _ in true })?.peer == NodeID(3), "once it is back")
     schedule.onMarked(PartitionID(7), NodeID(2))
-    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) })?.partition == PartitionID(7))
-    #expect(schedule.next(onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) })?.partition == PartitionID(7))
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
+  }
+
+  @Test func `what is asked for comes next, and is done when an exchange that began later has ended well`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
+    let partition = PartitionID(77)
+    guard let early = schedule.next(at: now, where: { $0 == NodeID(2) }) else { return #expect(Bool(false)) }
+    let later = now.advanced(by: .seconds(1))
+    #expect(schedule.onAsked(early.partition, at: later) == 2 && schedule.onAsked(partition, at: later) == 2)
+    #expect(schedule.onAsked(PartitionID(60_000), at: later) == 0, "no copy here")
+    #expect(schedule.status(at: later).reduce(0) { $0 + $1.asked } == 4)
+    // The one that was under way does not count.
+    schedule.onEnded(early.partition, early.peer, isComplete: true, at: later)
+    var seen: [PartitionID] = []
+    while schedule.hasUrgent, let pair = schedule.next(at: later, where: { _ in true }) {
+      seen.append(pair.partition)
+      schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: later.advanced(by: .seconds(1)))
+    }
+    #expect(seen.count == 4 && Set(seen) == [early.partition, partition])
+    let status = schedule.status(at: later.advanced(by: .seconds(2)))
+    #expect(status.map(\.node) == [NodeID(2), NodeID(3)] && status.allSatisfy { $0.asked == 0 && $0.urgent == 0 })
+    #expect(status.allSatisfy { $0.pairs == $0.never + 2 && $0.oldestMs >= 1_000 })
+  }
+
+  @Test func `an exchange that broke off with differences left goes on soon, and ever more seldom`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    var now = Instant(nanoseconds: 1_000)
+    guard let pair = schedule.next(at: now, where: { $0 == NodeID(2) }) else { return #expect(Bool(false)) }
+    schedule.onEnded(pair.partition, pair.peer, isComplete: false, found: 0, at: now)
+    #expect(!schedule.hasUrgent, "nothing was found: it waits for its turn")
+    _ = schedule.onAsked(pair.partition, at: now)
+    for pause in [2, 4, 8] as [UInt64] {
+      // The other owner's pair is out of the way.
+      while schedule.next(at: now, where: { $0 == NodeID(3) })?.partition == pair.partition {}
+      guard let again = schedule.next(at: now, where: { $0 == NodeID(2) }), again.partition == pair.partition else {
+        return #expect(Bool(false))
+      }
+      schedule.onEnded(pair.partition, pair.peer, isComplete: false, found: 5, at: now)
+      #expect(schedule.hasUrgent)
+      let early = now.advanced(by: .milliseconds(pause * 1_000 - 1))
+      #expect(schedule.next(at: early, where: { $0 == NodeID(2) })?.partition != pair.partition)
+      now = now.advanced(by: .seconds(pause))
+    }
+    let status = schedule.status(at: now)
+    #expect(status[0].failed == 4 && status[0].mended == 15)
+  }
+
+  @Test func `a mark or a link makes urgent what it concerns, once`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
+    for _ in 0..<3 { schedule.onMarked(PartitionID(5), NodeID(3)) }
+    #expect(schedule.status(at: now).map(\.urgent) == [0, 1])
+    schedule.onLinkUp(NodeID(3))
+    schedule.onLinkUp(NodeID(3))
+    #expect(schedule.status(at: now)[1].urgent == UInt32(ClusterSettings().partitions))
+    #expect(schedule.next(at: now, where: { _ in true })?.partition == PartitionID(5), "first come, first served")
+    schedule.onMarked(PartitionID(5), NodeID(3))
+    #expect(schedule.status(at: now)[1].running == 1 && schedule.status(at: now)[1].urgent > 0)
+  }
+}
+
+struct ExchangeBoundsTests {
+  @Test func `records on their way make a megabyte together, and one when it is larger`() {
+    var exchange = Exchange(partition: PartitionID(0), peer: NodeID(2), deadline: Instant(nanoseconds: 0))
+    #expect(exchange.mendsAtOnce(most: 16) == 4, "nothing is known of them yet")
+    for _ in 0..<20 { exchange.onRecord(bytes: 200) }
+    #expect(exchange.mendsAtOnce(most: 16) == 16 && exchange.mendsAtOnce(most: 2) == 2)
+    exchange.onRecord(bytes: 5 << 20)
+    #expect(exchange.mendsAtOnce(most: 16) == 1)
+    exchange.onRecord(bytes: 200)
+    #expect(exchange.mendsAtOnce(most: 16) == 1, "not at once: the next may be like the last")
+    for _ in 0..<20 { exchange.onRecord(bytes: 200) }
+    #expect(exchange.mendsAtOnce(most: 16) == 16)
+  }
+
+  @Test func `no message about trees is longer than 72 KiB`() throws {
+    let entries = try (0..<TreeMessage.keysMax).map { number -> LeafPage.Entry in
+      var bytes = [UInt8](repeating: 0, count: Limits.keyBytesMax)
+      (bytes[0], bytes[1]) = (UInt8(number / 256), UInt8(number % 256))
+      return LeafPage.Entry(key: try Key(bytes), digest: Digest(low: 1, high: 2))
+    }
+    let nodes = (0..<TreeMessage.nodesMax).map {
+      TreeDigest(node: TreeNode(depth: 9, index: UInt32($0)), digest: .zero)
+    }
+    let messages: [TreeMessage] = [
+      .listed(LeafPage(entries: entries, isLast: true), question: 1), .compare(PartitionID(1), nodes, question: 1),
+      .differing((0..<TreeMessage.nodesMax).map { UInt16($0) }, question: 1),
+    ]
+    for message in messages {
+      var bytes: [UInt8] = []
+      PeerMessage.tree(message).encode(into: &bytes)
+      #expect(bytes.count <= 72 << 10)
+    }
   }
 }

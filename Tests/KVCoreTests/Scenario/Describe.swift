@@ -89,6 +89,7 @@ enum Describe {
     case .layout: return "layout"
     case .done: return "done"
     case .reserved: return "reserved"
+    case .repaired: return "repaired"
     }
   }
 }

@@ -16,7 +16,8 @@ import Testing
     let verbs: [([String], Int32)] = [
       (["get", "k"], 0), (["put", "k", "w"], 0), (["explain", "k"], 0), (["status"], 0), (["health"], 0),
       (["doctor"], 0), (["ring", "show"], 0), (["ring", "locate", "k"], 0), (["config", "show"], 0),
-      (["cluster", "init"], 0), (["import", "-"], 0), (["delete", "k"], 0), (["get", "k"], 5),
+      (["repair", "status"], 0), (["repair", "run"], 0), (["repair", "verify"], 0), (["tombstones", "stats"], 0),
+      (["hints", "list"], 0), (["cluster", "init"], 0), (["import", "-"], 0), (["delete", "k"], 0), (["get", "k"], 5),
       (["bench", "--load", "--duration", "0s", "--records", "9", "--clients", "3"], 0),
     ]
     for (verb, status) in verbs {

@@ -50,6 +50,14 @@ enum FixtureValues {
     partitionBits: 4, copies: 2, owners: (0..<16 as Range<UInt16>).flatMap { [$0 % 3, ($0 + 1) % 3] })
   static let generation = Generation(number: 7, nonce: 0x3132, predecessor: 0x4142)
 
+  static var rescan: Rescan {
+    var rescan = Rescan(nextLeaf: 64, root: Digest(low: 1, high: 2))
+    (rescan.differingLeaves, rescan.keys, rescan.bytes, rescan.damaged) = (3, 4, 5, 6)
+    rescan.tombstones = Rescan.Dead(versions: 7, bytes: 8)
+    rescan.swept = Rescan.Dead(versions: 9, bytes: 10)
+    return rescan
+  }
+
   static func description() -> NodeDescription {
     var measurements = NodeDescription.Measurements()
     measurements.uptimeMs = 1
@@ -162,6 +170,7 @@ enum FixtureValues {
     case .fetchLayout: .request(.fetchLayout)
     case .reserveCluster: .request(.reserveCluster(cluster))
     case .formCluster: .request(.formCluster(layout, Generators.secret))
+    case .repair: .request(.repair(.rescan(PartitionID(513), from: 7, bytesMax: 1 << 20)))
     case .value: .response(.value(try answer()))
     case .written:
       .response(
@@ -179,6 +188,7 @@ enum FixtureValues {
     case .layout: .response(.layout(layout, table))
     case .done: .response(.done)
     case .reserved: .response(.reserved(Generators.secret))
+    case .repaired: .response(.repaired(.rescanned(rescan)))
     case .replicaRead: .peer(.replicaRead(try key(), inlineBytesMax: 4_096))
     case .replicaReadReply: .peer(.replicaReadReply(.record(encoded)))
     case .replicaWrite:

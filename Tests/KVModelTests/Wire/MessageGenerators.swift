@@ -82,6 +82,33 @@ extension PRNG {
     ReplicaView(node: NodeID(number()), state: pick([.record(encodedRecord()), .unreachable, .unreadable]))
   }
 
+  mutating func repairRequest() -> RepairRequest {
+    let partition = PartitionID(UInt16(truncatingIfNeeded: number()))
+    return pick([
+      .rescan(partition, from: UInt32(truncatingIfNeeded: number()), bytesMax: UInt32(truncatingIfNeeded: number())),
+      .compare(partition), .status(shard: UInt16(truncatingIfNeeded: number())),
+    ])
+  }
+
+  mutating func repairAnswer() -> RepairAnswer {
+    var rescan = Rescan(nextLeaf: optional { UInt32($0.below(1 << 16)) }, root: digest())
+    rescan.differingLeaves = UInt32(below(1_000))
+    (rescan.keys, rescan.bytes, rescan.damaged) = (number(), number(), number())
+    rescan.tombstones = Rescan.Dead(versions: number(), bytes: number())
+    rescan.swept = Rescan.Dead(versions: number(), bytes: number())
+    let peers = list(0...4) { random in
+      var peer = RepairStatus.Peer(node: NodeID(random.number()))
+      (peer.pairs, peer.never, peer.oldestMs) = (7, 1, random.number())
+      (peer.urgent, peer.running, peer.asked) = (UInt32(random.below(9)), 2, 3)
+      (peer.mended, peer.failed, peer.marks) = (random.number(), random.number(), random.number())
+      return peer
+    }
+    return pick([
+      .rescanned(rescan), .comparing(pairs: UInt32(below(100))),
+      .status(RepairStatus(shards: UInt16(below(64)), peers: peers)),
+    ])
+  }
+
   mutating func digest() -> Digest { Digest(low: next(), high: next()) }
 
   mutating func hello() -> Hello {

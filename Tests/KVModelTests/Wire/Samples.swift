@@ -40,9 +40,9 @@ enum Body: Equatable {
     case .goAway, .cancel:
       guard bytes.isEmpty else { throw .trailingBytes }
       self = .nothing
-    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster:
+    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster, .repair:
       self = .request(try bytes.decode { (body) throws(DecodeError) in try ClientRequest(type, body) })
-    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved:
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved, .repaired:
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
@@ -88,8 +88,10 @@ extension PRNG {
     case .hintOffer, .hintWanted, .hintDeclined: .peer(.handoff(handoff(type)))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
-    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster: .request(request(type))
-    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved: .response(response(type))
+    case .get, .put, .delete, .explain, .describe, .fetchLayout, .reserveCluster, .formCluster, .repair:
+      .request(request(type))
+    case .value, .written, .failed, .explained, .described, .layout, .done, .reserved, .repaired:
+      .response(response(type))
     case .replicaRead: .peer(.replicaRead(key(), inlineBytesMax: UInt32(truncatingIfNeeded: number())))
     case .replicaReadReply:
       .peer(.replicaReadReply(pick([.record(encodedRecord()), .digest(digest()), .unreadable])))
@@ -166,6 +168,7 @@ extension PRNG {
     case .fetchLayout: return .fetchLayout
     case .reserveCluster: return .reserveCluster(ClusterID(number()))
     case .formCluster: return .formCluster(layout(), ClusterSecret(low: number(), high: number()))
+    case .repair: return .repair(repairRequest())
     default: fatalError("\(type) is no request")
     }
   }
@@ -186,6 +189,7 @@ extension PRNG {
       return .layout(layout, table(of: layout))
     case .done: return .done
     case .reserved: return .reserved(chance(1, of: 2) ? nil : ClusterSecret(low: number(), high: number()))
+    case .repaired: return .repaired(repairAnswer())
     default: fatalError("\(type) is no reply")
     }
   }

@@ -116,7 +116,7 @@ final class RingKVWire: BenchWire {
       return read.siblings.contains { $0.value != nil } ? .found(read.context) : .absent(read.context)
     case .written: return .written
     case .failed(let failure): return .failed(BenchFault(failure))
-    case .explained, .described, .layout, .done, .reserved:
+    case .explained, .described, .layout, .done, .reserved, .repaired:
       return .failed(BenchFault("protocol_mismatch", "the node answered another question than was asked"))
     }
   }
