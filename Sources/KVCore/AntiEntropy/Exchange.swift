@@ -35,6 +35,8 @@ struct Exchange: Sendable {
   var marksUpTo: UInt64?
   /// A key that could not be mended: the exchange goes on, and does not count as complete.
   var hasFailed = false
+  /// What it is for when it fills gaps of this node's copy.
+  var pull: Pull?
 
   /// A leaf's keys, page by page, of both sides.
   struct Listing: Sendable {
@@ -154,4 +156,6 @@ struct TreeQuery: Sendable {
   let question: UInt32
   /// The asker's digests, when it compares.
   var digests: [TreeDigest] = []
+  /// The partition whose gaps it asks for, when it does.
+  var gapsOf: PartitionID?
 }

@@ -34,6 +34,8 @@ public struct Control: Sendable {
   var mistaken: (node: NodeID, cluster: ClusterID)?
   var measurements = NodeDescription.Measurements()
   var disk = DiskWatch()
+  /// Synced: dots may be minted in it. 0 until it rises while the process runs.
+  var epoch: UInt32 = 0
   var isDraining = false
   /// What follows once each state that was handed over to be persisted is synced, oldest first.
   var pending: [AfterPersist] = []
@@ -60,6 +62,7 @@ public struct Control: Sendable {
     case claimed
     case judged(NodeID, GenerationVerdict, nonce: UInt64)
     case overtaken
+    case renewed(epoch: UInt32)
     case exit
   }
 
@@ -87,6 +90,7 @@ public struct Control: Sendable {
     case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
     case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now, &effects)
     case .shardsOpened: onShardsOpened(&effects)
+    case .renewEpoch(after: let epoch): onRenewEpoch(after: epoch, &effects)
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
     }
@@ -119,6 +123,13 @@ public struct Control: Sendable {
     if state.hasShards { return }
     state.hasShards = true
     persist(then: .nothing, &effects)
+  }
+
+  /// A shard has lost dots that were minted in an epoch: from now on all shards mint in another one.
+  private mutating func onRenewEpoch(after epoch: UInt32, _ effects: inout [Effect]) {
+    guard epoch == state.epoch, let next = state.nextEpoch else { return }
+    state.epoch = next
+    persist(then: .renewed(epoch: next), &effects)
   }
 
   /// Only when nothing is under way any more is the stop a clean one.
@@ -170,6 +181,9 @@ public struct Control: Sendable {
     case .judged(let node, let verdict, let nonce):
       effects.append(.send(.verdict(verdict, onNonce: nonce), to: node))
     case .overtaken: publish(now, &effects)
+    case .renewed(let epoch):
+      self.epoch = epoch
+      publish(now, &effects)
     case .exit: effects.append(.exit)
     }
   }
@@ -186,7 +200,8 @@ public struct Control: Sendable {
 
   mutating func publish(_ now: Now, _ effects: inout [Effect]) {
     let view = ClusterView(
-      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room)
+      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room,
+      epoch: epoch)
     if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
@@ -243,6 +258,7 @@ public struct Control: Sendable {
       effects.append(.note(.diskRoom(disk.room)))
       publish(now, &effects)
     }
+    if !measurements.isRebuilding { (self.measurements.partitionsOwned, self.measurements.partitionsWhole) = (0, 0) }
     self.measurements.isDiskNearlyFull = disk.room != .enough
     for index in peers.indices where [.up, .slow].contains(peers[index].health) {
       let health: NodeDescription.Peer.Health = slow.contains(peers[index].member.id) ? .slow : .up

@@ -68,6 +68,16 @@ public struct NodeState: Equatable, Sendable {
     return next
   }
 
+  /// Epochs that one start may use up. With it every epoch of a start with a given number lies below
+  /// `epochsPerStart * (number + 1)`, so that who knows the number of another start knows epochs that it never used.
+  static let epochsPerStart: UInt64 = 256
+
+  /// The epoch after this one, within one start; nil when it has used up its own.
+  var nextEpoch: UInt32? {
+    let next = UInt64(epoch) + 1
+    return next < NodeState.epochsPerStart * (generation.number + 1) ? UInt32(exactly: next) : nil
+  }
+
   /// The latest start of `node` that this node knows of.
   public func knownStart(of node: NodeID) -> Generation? { known.first { $0.node == node }?.generation }
 

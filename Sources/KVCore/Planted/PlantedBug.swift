@@ -59,6 +59,16 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case sweepTooEarly = "sweep-too-early"
   /// In a join the copy that has its bytes yet wins over the one that was swept.
   case unsweptWins = "unswept-wins"
+  /// A copy that is being rebuilt answers reads before it is complete.
+  case rebuildServesEarly = "rebuild-serves-early"
+  /// A copy counts as rebuilt when one other owner was pulled from.
+  case rebuildFromOne = "rebuild-from-one"
+  /// A node mints onto a record that it has lost.
+  case quarantinedMints = "quarantined-mints"
+  /// The Merkle leaf keeps the digest of a damaged record that was put aside.
+  case leafNotRescanned = "leaf-not-rescanned"
+  /// A damaged record is put aside, and the note that says so is lost by a crash.
+  case rebuildMarkUnsynced = "rebuild-mark-unsynced"
 }
 
 #if Planted

@@ -54,6 +54,8 @@ extension Control {
     case measured(NodeDescription.Measurements, slow: [NodeID])
     /// The databases of all shards are open, and were made if they had to be.
     case shardsOpened
+    /// A shard must not mint in this epoch any more.
+    case renewEpoch(after: UInt32)
     /// The process is asked to end.
     case drain
     /// Everything that was under way has ended.

@@ -152,7 +152,8 @@ public enum ClientRequest: Hashable, Sendable {
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .value, .written, .failed, .explained, .described,
       .layout, .done, .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
       .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted,
+      .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       throw .unknownTag(type.rawValue)
     }

@@ -147,7 +147,8 @@ public enum ClientResponse: Hashable, Sendable {
     case .hello, .welcome, .refused, .goAway, .ping, .pong, .cancel, .get, .put, .delete, .explain, .describe,
       .fetchLayout, .reserveCluster, .formCluster, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
       .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .hintOffer, .hintWanted, .hintDeclined, .claim, .verdict,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted,
+      .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       throw .unknownTag(type.rawValue)
     }

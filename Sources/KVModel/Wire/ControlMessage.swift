@@ -68,7 +68,7 @@ extension ControlMessage {
       .fetchLayout, .reserveCluster, .formCluster, .value, .written, .failed, .explained, .described, .layout, .done,
       .reserved, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
-      .hintOffer, .hintWanted, .hintDeclined:
+      .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted, .hintDeclined:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()
