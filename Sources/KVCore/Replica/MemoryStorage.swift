@@ -139,6 +139,12 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: .expired(listExpired(wall, after, limit))))
     case .rescan(let partition, from: let leaf, let bytesMax):
       results.append(StorageCompletion(id: id, result: .rescanned(rescan(partition, leaf, bytesMax))))
+    case .listGaps: results.append(StorageCompletion(id: id, result: .gaps(gaps.census(synced: gapsSynced))))
+    case .changeGaps(let changes):
+      write(gaps.apply(changes))
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
+    case .scrub(after: let after, bytes: let bytes):
+      results.append(StorageCompletion(id: id, result: .scrubbed(scrub(after: after, bytes: bytes))))
     }
   }
 
