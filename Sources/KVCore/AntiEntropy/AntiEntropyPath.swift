@@ -104,7 +104,8 @@ extension Shard {
     case .listed(let page): onPage(page, isMine: true, id, now, &effects)
     case .census(let census): exchanges[id]?.marksUpTo = census.sequence
     case .unreadable: endExchange(id, isComplete: false, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .hints, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "an exchange answered by \(result)")
     }
   }
@@ -185,7 +186,8 @@ extension Shard {
       noteDamage(mend.key, &effects)
       endMend(id, hasFailed: true, now, &effects)
     case .refused: endMend(id, hasFailed: true, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a mend answered by \(result)")
     }
   }
@@ -302,7 +304,8 @@ extension Shard {
       send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
     case .unreadable:
       send(.tree(.declined(question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .expired, .rescanned, .incomplete, .scrubbed, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .expired, .rescanned, .incomplete,
+      .scrubbed, .failed:
       invariant(false, "a question about a tree answered by \(result)")
     }
   }

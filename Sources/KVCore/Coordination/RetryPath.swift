@@ -195,7 +195,8 @@ extension Shard {
     case .unreadable:
       rebuild.isStale = true
       reply = .cannotTell
-    case .record, .leased, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .leased, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed,
+      .failed:
       return invariant(false, "a request check answered by \(result)")
     }
     requestChecks.remove(id)

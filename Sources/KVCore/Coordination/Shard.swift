@@ -122,7 +122,7 @@ public struct Shard: Sendable {
     if isHalted { return }
     switch input {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
-    case .view(let view): onView(view)
+    case .view(let view): onView(view, now, &effects)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
     case .cancel(let client): onCancel(client, now, &effects)
     case .message(let message, from: let peer, let envelope): onMessage(message, peer, envelope, now, &effects)
@@ -172,8 +172,10 @@ public struct Shard: Sendable {
     offerQueries.start(shard: shard, generation: generation)
   }
 
-  private mutating func onView(_ view: ClusterView) {
+  private mutating func onView(_ view: ClusterView, _ now: Now, _ effects: inout [Effect]) {
+    let life = self.view.life
     self.view = view
+    if view.life > life { onLifeLost(now, &effects) }
     if view.epoch > actor.epoch { mintUnder(Actor(node: identity.node, epoch: view.epoch)) }
     ownerSets = Array(repeating: nil, count: view.current?.layout.settings.partitions ?? 0)
     reachability.adopt(view.peers.map(\.id))

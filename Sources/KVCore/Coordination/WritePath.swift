@@ -71,7 +71,8 @@ extension Shard {
     case .unreadable:
       rebuild.isStale = true
       onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a mint answered by \(result)")
     }
   }

@@ -23,6 +23,8 @@ public struct ClusterView: Equatable, Sendable {
   public let disk: DiskRoom
   /// The epoch under which this node mints, when it has risen since its shards began; 0 otherwise.
   public let epoch: UInt32
+  /// Not 0: the node's data went back in time, and what its shards hold from before this start may lack anything.
+  public let life: UInt64
 
   /// Whether this node's copies may be trusted, and so whether it takes part.
   public enum Standing: Equatable, Sendable {
@@ -49,7 +51,7 @@ public struct ClusterView: Equatable, Sendable {
 
   public init(
     node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none, standing: Standing = .confirmed,
-    disk: DiskRoom = .enough, epoch: UInt32 = 0
+    disk: DiskRoom = .enough, epoch: UInt32 = 0, life: UInt64 = 0
   ) {
     self.node = node
     self.layouts = layouts
@@ -57,6 +59,7 @@ public struct ClusterView: Equatable, Sendable {
     self.standing = standing
     self.disk = disk
     self.epoch = epoch
+    self.life = life
   }
 
   /// The layout that new requests are placed by.

@@ -45,6 +45,13 @@ public struct Control: Sendable {
   var isClaimSynced = false
   /// A peer has said that another process runs with this node's id.
   var isDuplicate = false
+  /// While this node is overtaken: what the linked peers know of a later start, nil when nothing.
+  var witnesses: [NodeID: Generation?] = [:]
+  /// Peers that have accepted this start, and are told of it once more since they have started again.
+  var retold: Set<NodeID> = []
+  /// Since when no rival has been heard of.
+  var silentSince: Instant?
+  var rivalSilence = Starts.rivalSilence
   var gossip = Gossip()
   var seeds: [Address] = []
   /// What the seeds have told a node that belongs to no cluster.
@@ -62,6 +69,7 @@ public struct Control: Sendable {
     case claimed
     case judged(NodeID, GenerationVerdict, nonce: UInt64)
     case overtaken
+    case begunAnew(epoch: UInt32)
     case renewed(epoch: UInt32)
     case exit
   }
@@ -108,6 +116,7 @@ public struct Control: Sendable {
     disk.limitPercent = recovery.diskLimitPercent
     placed = recovery.placed
     seeds = recovery.seeds
+    rivalSilence = recovery.rivalSilence
     gossip.random = PRNG(seed: recovery.seed)
     if let layout = state.layouts.last, layout.settings != settings {
       effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
@@ -180,7 +189,10 @@ public struct Control: Sendable {
       claimStart(now, &effects)
     case .judged(let node, let verdict, let nonce):
       effects.append(.send(.verdict(verdict, onNonce: nonce), to: node))
+      // It may have forgotten this node's start.
+      if verdict == .accepted, acceptedBy.contains(node), retold.insert(node).inserted { claimStart(now, &effects) }
     case .overtaken: publish(now, &effects)
+    case .begunAnew(let epoch): onBegunAnew(epoch: epoch, now, &effects)
     case .renewed(let epoch):
       self.epoch = epoch
       publish(now, &effects)
@@ -190,6 +202,7 @@ public struct Control: Sendable {
 
   private mutating func onTimer(_ now: Now, _ effects: inout [Effect]) {
     if let nextClaim, nextClaim <= now.instant { claimStart(now, &effects) }
+    beginAnewIfAlone(now, &effects)
     visitSeeds(now, &effects)
     gossip.onTimer(now.instant, &effects)
   }
@@ -201,7 +214,7 @@ public struct Control: Sendable {
   mutating func publish(_ now: Now, _ effects: inout [Effect]) {
     let view = ClusterView(
       node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room,
-      epoch: epoch)
+      epoch: epoch, life: state.life)
     if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
@@ -222,14 +235,17 @@ public struct Control: Sendable {
     peers[index].since = now.instant
     let name = peers[index].member.name
     effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
-    if isUp { claimStart(now, &effects) }
+    if isUp { claimStart(now, &effects) } else { witnesses[node] = nil }
   }
 
   private mutating func onLinkRefused(
     _ node: NodeID, _ refusal: Refusal, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
-    if refusal.reason == .duplicateNode { return onDuplicate(refusal, saysPeer: peers[index].member.name, &effects) }
+    if refusal.reason == .duplicateNode {
+      onRival(now)
+      return onDuplicate(refusal, saysPeer: peers[index].member.name, &effects)
+    }
     guard refusal.reason == .otherNode else { return }
     if peers[index].health == .replaced { return }
     peers[index].health = .replaced

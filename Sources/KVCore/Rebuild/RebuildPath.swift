@@ -53,6 +53,20 @@ extension Shard {
     startPulls(now, &effects)
   }
 
+  /// The node's data went back in time: before anything is asked of the store it knows that nothing in it is whole. Asked
+  /// again at each start, in case it ended before this was synced.
+  mutating func onLifeLost(_ now: Now, _ effects: inout [Effect]) {
+    guard let settings = view.current?.layout.settings else { return }
+    let own = (0..<settings.partitions).map { PartitionID(UInt16($0)) }.filter { partition in
+      partition.shard(of: identity.shards) == identity.shard
+        && view.owners(of: partition).place(of: identity.node) != nil
+    }
+    let until = WallTime(milliseconds: now.wall.milliseconds &+ RequestMemory.spanMs)
+    let change = GapChange.forgotten(life: view.life, until: until, own)
+    effects.append(.store(.changeGaps([change]), StorageID(raw: Shard.gapsID.raw)))
+    lookForGaps(&effects)
+  }
+
   private mutating func noteProgress(
     from old: GapCensus, to new: GapCensus, _ now: Now, _ effects: inout [Effect]
   ) {

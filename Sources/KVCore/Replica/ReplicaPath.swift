@@ -59,7 +59,8 @@ extension Shard {
     case .unreadable:
       noteDamage(read.key, &effects)
       reply = .unreadable
-    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .gaps, .scrubbed, .failed:
+    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .gaps,
+      .scrubbed, .failed:
       return invariant(false, "a read answered by \(result)")
     }
     send(.replicaReadReply(reply), to: read.asker, read.envelope, now, &effects)
@@ -153,7 +154,8 @@ extension Shard {
     case .refused(let failure):
       guard let write = replicaWrites.remove(id) else { return }
       refuse(failure, write.asker, write.envelope, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a join answered by \(result)")
     }
   }

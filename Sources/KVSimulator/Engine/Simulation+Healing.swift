@@ -24,7 +24,8 @@ extension Simulation {
     for node in nodes { heal(node, isCore: core.contains(node.index)) }
     for a in nodes.indices { for b in nodes.indices where a < b { planConnect(a, b, soon: true) } }
     for client in clients.indices { clients[client].isResting = true }
-    if !runEvents(for: Simulation.settlingSpan, until: { self.isConnected(core) }), violations.isEmpty {
+    let span = Simulation.settlingSpan + 2 * options.rivalSilence
+    if !runEvents(for: span, until: { self.isConnected(core) }), violations.isEmpty {
       fail(Violation(.liveness, "the core is not connected and confirmed though the faults have ended"))
     }
     finishWorkload()

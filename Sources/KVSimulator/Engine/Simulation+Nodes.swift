@@ -67,6 +67,7 @@ extension Simulation {
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
     recovery.placed = [placed]
     recovery.seed = gossipDraws.next()
+    recovery.rivalSilence = Span64(nanoseconds: options.rivalSilence)
     node.isReserveAnnounced = false
     stepControl(node, .recovered(recovery))
     measureDisk(of: node)
@@ -90,7 +91,8 @@ extension Simulation {
         }
       case .liveness(let liveness):
         for shard in node.shards.indices where node.isUp { turn(node, shard, .dead(liveness.dead)) }
-      case .respond, .note, .visit, .exit: break
+      case .note(let event): trace.line(time) { "\(node.name) notes \(event)" }
+      case .respond, .visit, .exit: break
       }
     }
   }

@@ -25,6 +25,8 @@ public struct SimulationOptions: Equatable, Sendable {
   public var scrubBytesPerSecond: UInt64 = 0
   /// What pulls into gaps may bring a second; 0 = no limit.
   public var pullBytesPerSecond: UInt64 = 0
+  /// For how long a node whose data went back in time looks for another one of its id, nanoseconds.
+  public var rivalSilence: UInt64 = 10_000_000_000
 
   public var workload = Workload()
   public var network = Network()
@@ -167,6 +169,7 @@ public struct SimulationOptions: Equatable, Sendable {
     let scrub: UInt64 = [40_000, 400_000][prng.index(2)]
     if faults.contains(.bitFlip) || prng.chance(1, of: 4) { scrubBytesPerSecond = scrub }
     pullBytesPerSecond = [0, 0, 2_000, 50_000][prng.index(4)]
+    rivalSilence = [100_000_000, 300_000_000, 10_000_000_000][prng.index(3)]
   }
 
   private mutating func drawCluster(_ prng: inout PRNG) {

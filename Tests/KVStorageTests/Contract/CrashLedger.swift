@@ -60,7 +60,8 @@ final class CrashLedger {
         } else {
           disagree(completion.id)
         }
-      case .record, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .unreadable, .incomplete, .gaps, .scrubbed, .failed:
+      case .record, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .unreadable, .incomplete, .gaps,
+        .scrubbed, .failed:
         break
       }
     }

@@ -153,7 +153,8 @@ extension [StorageResult] {
   fileprivate var isOver: Bool {
     switch last {
     case nil, .merged: false
-    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed, .failed:
+    case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired,
+      .rescanned, .incomplete, .gaps, .scrubbed, .failed:
       true
     }
   }
