@@ -50,6 +50,10 @@ extension ShardHost {
     }
     let age = shard.repairAge(at: now)?.milliseconds ?? .max
     measurements.repairAgeMs = max(measurements.repairAgeMs, age)
+    let partitions = shard.wholePartitions
+    measurements.partitionsOwned += UInt32(partitions.owned)
+    measurements.partitionsWhole += UInt32(partitions.whole)
+    measurements.keysMissing += UInt64(shard.gaps.keys)
     for target in shard.hints.targets.prefix(Limits.membersMax) {
       let age = shard.hintAge(of: target.node, at: now)?.milliseconds ?? 0
       measurements.add(

@@ -36,6 +36,10 @@ public struct NodeConfiguration: Sendable {
   /// Keys a second whose expired bytes are dropped; 0 = never. And how long after their expiry, milliseconds.
   public var sweepRate = 10_000
   public var sweepMarginMs: UInt64 = Sweep.marginDefault.milliseconds
+  /// What pulls into this node's own copies may bring, bytes a second; 0 = no limit.
+  public var pullBytesPerSecond = 16 << 20
+  /// What the walk for damage that nobody reads looks at, bytes a second; 0 = none.
+  public var scrubBytesPerSecond = 4 << 20
   public var storage = StorageOptions()
 
   /// Bounds on what others can make this node hold.

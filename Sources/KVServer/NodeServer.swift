@@ -163,6 +163,8 @@ public final class NodeServer: @unchecked Sendable {
       settings.sweepKeysPerSecond = max(1, configuration.sweepRate / hosts.count)
       settings.sweepMargin = .milliseconds(configuration.sweepMarginMs)
       if configuration.sweepRate == 0 { settings.sweepInterval = .zero }
+      settings.pullBytesPerSecond = configuration.share(of: configuration.pullBytesPerSecond)
+      settings.scrubBytesPerSecond = configuration.share(of: configuration.scrubBytesPerSecond)
       let recovery = ShardRecovery(
         identity: host.identity, actor: Actor(node: state.id, epoch: state.epoch), lease: storage.recoveredLease,
         settings: settings, seed: seed ^ UInt64(index + 1))
@@ -249,6 +251,9 @@ public struct NodeStartError: Error, CustomStringConvertible, Sendable {
 }
 
 extension NodeConfiguration {
+  /// Of a rate of the node, what a shard has; 0 stays what it is.
+  func share(of rate: Int) -> UInt64 { rate == 0 ? 0 : UInt64(max(1, rate / max(1, shards))) }
+
   /// This node as a member of a layout.
   func member(id: NodeID) -> Member {
     Member(

@@ -22,6 +22,9 @@ struct LeafTable {
     return leaves.isEmpty ? .zero : leaves[Int(place.leaf)]
   }
 
+  /// Partitions that have had a record, ascending.
+  var touched: [PartitionID] { partitions.indices.filter { !partitions[$0].isEmpty }.map { PartitionID(UInt16($0)) } }
+
   /// The digest of a node is the XOR of its leaves.
   func digests(of nodes: [TreeNode], _ partition: PartitionID) -> [Digest] {
     let leaves = partitions[Int(partition.index)]

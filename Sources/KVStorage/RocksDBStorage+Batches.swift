@@ -33,6 +33,7 @@ extension RocksDBStorage {
     let batch = openBatch()
     batch.put(.meta, LeaseSpace.key, LeaseSpace.encode(lease))
     batch.mustSync = true
+    write(gaps.onLeased(lease.actor), into: batch)
     pending[pending.count - 1].answers.append(StorageCompletion(id: id, result: .leased))
   }
 
@@ -98,13 +99,15 @@ extension RocksDBStorage {
     if let error {
       let fault = error.fault(in: directory)
       self.fault = fault
-      results.append(StorageCompletion(id: synced.answers[0].id, result: .failed(fault)))
+      results.append(StorageCompletion(id: synced.answers.first?.id ?? StorageID(raw: 0), result: .failed(fault)))
       return
     }
     count(synced, ns: ns)
     for key in synced.keys { onSynced(key, in: synced.number) }
     for (place, change) in synced.leaves { syncedLeaves.combine(place, change) }
     hintsSynced = max(hintsSynced, synced.hintSequence)
+    gapsSynced = max(gapsSynced, synced.gapSequence)
+    submitWhatWaited(for: synced.number)
     results.append(contentsOf: synced.answers)
     recycle(batch, bytes: synced.bytes)
   }

@@ -105,20 +105,37 @@ extension Database {
       return isLast
     }
     if let error { return .failed(error) }
+    var damaged: [Key] = []
     let entries = keys.map { key in
       let state = state(of: key, geometry)
+      if state == .damaged { damaged.append(key) }
       return HintOffer.Entry(key: key, digest: state.digest, bytes: state.bytes)
     }
-    return .hints(HintPage(entries: entries, isLast: isLast, sequence: query.sequence))
+    return .hints(HintPage(entries: entries, isLast: isLast, sequence: query.sequence), damaged: damaged)
   }
 
-  /// The digest of a record and its length; of nothing when there is none or it cannot be read.
-  func state(of key: Key, _ geometry: ShardGeometry) -> (digest: Digest, bytes: UInt32) {
-    let lookup = get(.data, key.bytes, .disk) { bytes -> (Digest, UInt32)? in
-      guard let record = try? EncodedRecord.decode(bytes) else { return nil }
-      return (record.digest(of: key, seed: geometry.digestSeed), UInt32(bytes.count))
+  /// What of a record can be said in short.
+  enum RecordState: Equatable {
+    case sound(Digest, bytes: UInt32)
+    case none
+    case damaged
+    /// The disk did not give it back.
+    case unread
+
+    /// Of nothing when there is none or it cannot be read.
+    var digest: Digest { if case .sound(let digest, _) = self { digest } else { .zero } }
+    var bytes: UInt32 { if case .sound(_, let bytes) = self { bytes } else { 0 } }
+  }
+
+  func state(of key: Key, _ geometry: ShardGeometry) -> RecordState {
+    let lookup = get(.data, key.bytes, .disk) { bytes -> RecordState in
+      guard let record = try? EncodedRecord.decode(bytes) else { return .damaged }
+      return .sound(record.digest(of: key, seed: geometry.digestSeed), bytes: UInt32(bytes.count))
     }
-    guard case .found(let state?) = lookup else { return (.zero, 0) }
-    return state
+    switch lookup {
+    case .found(let state): return state
+    case .absent: return .none
+    case .failed(let error): return error.kind == .corruption ? .damaged : .unread
+    }
   }
 }

@@ -7,6 +7,7 @@ struct OpenedContents {
   var lease: Lease?
   var leaves: LeafTable
   var hints: HintIndex
+  var gaps: GapIndex
 }
 
 extension RocksDBStorage {
@@ -32,9 +33,11 @@ extension RocksDBStorage {
     let database = try openDatabase(directory, options)
     let expected = StoredIdentity(identity: identity, geometry: geometry, generation: generation)
     try claim(database, expected)
+    let lease = try lease(of: database)
     let contents = OpenedContents(
-      lease: try lease(of: database), leaves: try leaves(of: database, geometry),
-      hints: try hints(of: database, geometry, keysMax: options.hintKeysMax))
+      lease: lease, leaves: try leaves(of: database, geometry),
+      hints: try hints(of: database, geometry, keysMax: options.hintKeysMax),
+      gaps: try gaps(of: database, geometry, actor: lease?.actor))
     return RocksDBStorage(
       database: database, contents: contents, geometry: geometry, options: options, onResults: onResults)
   }

@@ -43,6 +43,15 @@ extension RocksDBStorage {
     case .rescan(let partition, from: let leaf, let bytesMax):
       rescan(partition, from: leaf, bytesMax: bytesMax, id: id, results: &results)
       return nil
+    case .listGaps:
+      results.append(StorageCompletion(id: id, result: .gaps(gaps.census(synced: gapsSynced))))
+      return nil
+    case .changeGaps(let changes):
+      changeGaps(changes, id: id)
+      return nil
+    case .scrub(after: let after, bytes: let bytes):
+      pool.submit(.scrub(after: after, bytes: bytes, id))
+      return nil
     }
   }
 
@@ -56,23 +65,56 @@ extension RocksDBStorage {
   /// What belongs to no one key.
   private func onLoaded(_ id: StorageID, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
     switch outcome {
-    case .leaf(let page): results.append(StorageCompletion(id: id, result: .listed(page)))
-    case .hints(let page): results.append(StorageCompletion(id: id, result: .hints(page)))
-    case .digests(let digests): results.append(StorageCompletion(id: id, result: .digests(digests)))
+    case .leaf(let page):
+      for entry in page.entries where entry.digest == .zero { inspect(entry.key) }
+      results.append(StorageCompletion(id: id, result: .listed(page)))
+    case .hints(var page, let damaged):
+      for key in damaged { inspect(key) }
+      // What may lack something is handed over once it is whole again.
+      for place in page.entries.indices where gaps.isOpen(page.entries[place].key) {
+        (page.entries[place].digest, page.entries[place].bytes) = (.zero, 0)
+      }
+      results.append(StorageCompletion(id: id, result: .hints(page)))
+    case .digests(let digests, let damaged):
+      for key in damaged { inspect(key) }
+      results.append(StorageCompletion(id: id, result: .digests(digests)))
+    case .scrubbed(let page, let damaged):
+      for key in damaged { inspect(key) }
+      results.append(StorageCompletion(id: id, result: .scrubbed(page)))
     case .expired(let page): results.append(StorageCompletion(id: id, result: .expired(page)))
     case .rescan(let rescan, let scanned): onRescanned(rescan, scanned, id, &results)
-    case .record, .request, .damaged, .failed: answerUnreadable(id, &results)
+    case .record, .request, .damaged, .failed, .inspected, .located, .dropped, .recounted:
+      answerUnreadable(id, &results)
     }
   }
 
   func onLoaded(_ load: Load, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
     countRead(fromMemory: false)
+    if case .failed(let error) = outcome { onBroken(error) }
     if let id = load.operation { return onLoaded(id, outcome, results: &results) }
+    switch (load, outcome) {
+    case (_, .located(let plan)): return onLocated(plan)
+    case (_, .dropped(let count)): return onDropped(count)
+    case (.recount(let partition, _), .recounted(let excess)): return onRecounted(partition, excess)
+    case (.inspect(let key, _), _): return onInspected(key, outcome, results: &results)
+    default: break
+    }
     guard let key = load.key else { return }
     guard let lane = lanes.removeValue(forKey: key), let (operation, id) = lane.first else { return }
     let isLatest = writtenWhileLoading.remove(key) == nil
-    finish(operation, id: id, with: outcome, isLatest: isLatest, results: &results)
-    for index in lane.indices.dropFirst() {
+    if finish(operation, id: id, with: outcome, isLatest: isLatest, results: &results) {
+      work(off: lane.dropFirst(), key, results: &results)
+    } else {
+      lanes[key] = lane
+      pool.submit(.inspect(key, geometry))
+    }
+  }
+
+  /// Carries out what has waited for a key, until something has to wait again.
+  private func work(
+    off lane: ArraySlice<(operation: StorageOperation, id: StorageID)>, _ key: Key, results: inout [StorageCompletion]
+  ) {
+    for index in lane.indices {
       guard let load = perform(lane[index].operation, id: lane[index].id, results: &results) else { continue }
       lanes[key] = Array(lane[index...])
       pool.submit(load)
@@ -80,35 +122,59 @@ extension RocksDBStorage {
     }
   }
 
+  /// The damaged records of the key's leaf are put aside; what waited for this one goes on without it.
+  private func onInspected(_ key: Key, _ outcome: Load.Outcome, results: inout [StorageCompletion]) {
+    guard let lane = lanes[key] else { return }
+    guard case .inspected(let inspection) = outcome else {
+      lanes[key] = nil
+      for (_, id) in lane { answerUnreadable(id, &results) }
+      return
+    }
+    guard quarantine(inspection) else { return pool.submit(.inspect(key, geometry)) }
+    lanes[key] = nil
+    if inspection.damaged.contains(where: { $0.key == key }) { return work(off: lane[...], key, results: &results) }
+    // It was damaged in memory alone, or has been replaced.
+    for (_, id) in lane { answerUnreadable(id, &results) }
+  }
+
   /// `isLatest`: nothing was written to the key since it was loaded, so that what was read may be kept.
+  ///
+  /// False when the record is damaged: it is put aside first.
   private func finish(
     _ operation: StorageOperation, id: StorageID, with outcome: Load.Outcome, isLatest: Bool,
     results: inout [StorageCompletion]
-  ) {
+  ) -> Bool {
     switch (operation, outcome) {
     case (.read(let key), .record(let bytes)):
-      if bytes.withUnsafeBytes(EncodedRecord.isIntact) {
-        let record = EncodedRecord(unverified: bytes)
-        if isLatest { cache.store(record, of: key) }
-        results.append(StorageCompletion(id: id, result: .record(record)))
-      } else {
-        answerUnreadable(id, &results)
-      }
+      guard bytes.withUnsafeBytes(EncodedRecord.isIntact) else { return overlay[key] != nil && refuse(id, &results) }
+      let record = EncodedRecord(unverified: bytes)
+      if isLatest { cache.store(record, of: key) }
+      let mayBeOld = loadedBeforeClose.remove(key) != nil
+      answer(record, of: key, hasGap: mayBeOld, id, &results)
     case (.merge(let key, let change, let targets), .record(let bytes)):
-      if let record = try? EncodedRecord(unverified: bytes).decoded() {
-        apply(change, to: key, record, targets, id: id, results: &results)
-      } else {
-        answerUnreadable(id, &results)
-      }
-    case (.findRequest, .request(let seen)):
+      guard let record = try? EncodedRecord(unverified: bytes).decoded() else { return false }
+      apply(change, to: key, record, targets, id: id, results: &results)
+    case (.findRequest(_, let key), .request(let seen)):
+      if gaps.isOpen(key) { return refuse(id, &results) }
       results.append(StorageCompletion(id: id, result: .request(seen: seen)))
+    case (.findRequest(_, let key), .damaged): return overlay[key] != nil && refuse(id, &results)
     // A disk that refuses to give a record back has lost that copy; the other owners have theirs.
-    case (_, .damaged), (_, .failed): answerUnreadable(id, &results)
-    case (.digests, _), (.listLeaf, _), (_, .leaf), (.extendLease, _), (.read, .request), (.merge, .request),
-      (.findRequest, .record), (.hint, _), (.listHints, _), (.forgetHints, _), (.forgetMarks, _), (.countHints, _),
-      (.keyDigests, _), (_, .hints), (_, .digests), (.listExpired, _), (.rescan, _), (_, .expired), (_, .rescan):
-      fatalError("invariant broken: \(operation) waited for \(outcome)")
+    case (_, .failed): answerUnreadable(id, &results)
+    default: fatalError("invariant broken: \(operation) waited for \(outcome)")
     }
+    return true
+  }
+
+  private func refuse(_ id: StorageID, _ results: inout [StorageCompletion]) -> Bool {
+    answerUnreadable(id, &results)
+    return true
+  }
+
+  private func answer(
+    _ record: EncodedRecord, of key: Key, hasGap: Bool = false, _ id: StorageID, _ results: inout [StorageCompletion]
+  ) {
+    let result = hasGap || gaps.isOpen(key) ? StorageResult.incomplete(record) : .record(record)
+    results.append(StorageCompletion(id: id, result: result))
   }
 
   private func answerUnreadable(_ id: StorageID, _ results: inout [StorageCompletion]) {
@@ -120,7 +186,7 @@ extension RocksDBStorage {
   private func read(_ key: Key, id: StorageID, results: inout [StorageCompletion]) -> Load? {
     if let record = cache.record(of: key) {
       countCached()
-      results.append(StorageCompletion(id: id, result: .record(record)))
+      answer(record, of: key, id, &results)
       return nil
     }
     let lookup = database.get(.data, key.bytes, .memory) { (bytes) -> EncodedRecord? in
@@ -129,10 +195,15 @@ extension RocksDBStorage {
     switch lookup {
     case .found(let record?):
       cache.store(record, of: key)
-      results.append(StorageCompletion(id: id, result: .record(record)))
-    case .absent: results.append(StorageCompletion(id: id, result: .record(.empty)))
+      answer(record, of: key, id, &results)
+    case .absent: answer(.empty, of: key, id, &results)
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
-    case .found(nil), .failed: answerUnreadable(id, &results)
+    // What waits for its sync replaces it.
+    case .found(nil) where overlay[key] == nil: return .inspect(key, geometry)
+    case .found(nil): answerUnreadable(id, &results)
+    case .failed(let error):
+      onBroken(error)
+      answerUnreadable(id, &results)
     }
     countRead(fromMemory: true)
     return nil
@@ -154,7 +225,10 @@ extension RocksDBStorage {
     case .found(let record?): apply(change, to: key, record, targets, id: id, results: &results)
     case .absent: apply(change, to: key, Record(), targets, id: id, results: &results)
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
-    case .found(nil), .failed: answerUnreadable(id, &results)
+    case .found(nil): return .inspect(key, geometry)
+    case .failed(let error):
+      onBroken(error)
+      answerUnreadable(id, &results)
     }
     countRead(fromMemory: true)
     return nil
@@ -171,7 +245,11 @@ extension RocksDBStorage {
         StorageCompletion(id: id, result: .refused(Failure(.overloaded, retryAfterMs: 50, detail: detail))))
       return
     }
-    switch Merge.step(change, onto: current, id: id, results: &results) {
+    if case .mint(let mint) = change, !gaps.mayMint(key, as: mint.dot.actor) {
+      results.append(StorageCompletion(id: id, result: .unreadable))
+      return
+    }
+    switch Merge.step(change, onto: current, hasGap: gaps.isOpen(key), id: id, results: &results) {
     case .changed(let record, let encoded):
       gather(key, from: current, to: record, encoded: encoded, hints: targets, id: id)
     case .unchanged where !targets.isEmpty: note(targets, key, id: id)

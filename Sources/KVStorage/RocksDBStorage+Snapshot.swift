@@ -32,6 +32,19 @@ extension RocksDBStorage {
       })
     result.requests.sort()
     try check(
+      database.scan(.meta, from: [GapSpace.tag]) { key, value in
+        guard let gap = try? GapSpace.decode(key: key, value: value) else { return false }
+        result.gaps.append(gap)
+        return true
+      })
+    result.gaps.sort { $0.part < $1.part }
+    try check(
+      database.scan(.meta, from: GapSpace.quarantineStart) { key, value in
+        guard let bytes = GapSpace.quarantined(key) else { return false }
+        result.quarantined.append(.init(key: bytes, record: EncodedRecord(unverified: [UInt8](value))))
+        return true
+      })
+    try check(
       database.scan(.hints) { key, _ in
         switch try? HintSpace.decode(key) {
         case .key(let target, let key)?: result.hints.append(.init(target: target, key: key.bytes))

@@ -30,6 +30,8 @@ public final class RocksDBStorage: ShardStorage {
     var leaves: [(place: LeafPlace, change: Digest)] = []
     /// Of the last hint noted in it.
     var hintSequence: UInt64 = 0
+    /// Of the last gap noted in it.
+    var gapSequence: UInt64 = 0
     var bytes = 0
   }
 
@@ -69,6 +71,15 @@ public final class RocksDBStorage: ShardStorage {
   /// Newest state, and the sequence of what of it is synced.
   var hints: HintIndex
   var hintsSynced: UInt64 = 0
+  /// Newest state, and the sequence of what of it is synced.
+  var gaps: GapIndex
+  var gapsSynced: UInt64 = 0
+  /// Keys that were being loaded when a gap was closed: what comes may be what was there before.
+  var loadedBeforeClose: Set<Key> = []
+  /// A table file with a damaged block, on its way out.
+  var brokenFile: String?
+  /// What begins when a batch is synced, in order.
+  var afterSync: [(batch: UInt64, load: Load)] = []
   var scratch: [UInt8] = []
   /// The minute in which request ids were last forgotten.
   var forgottenUntil: UInt64 = 0
@@ -89,9 +100,11 @@ public final class RocksDBStorage: ShardStorage {
     newestLeaves = contents.leaves
     syncedLeaves = contents.leaves
     hints = contents.hints
+    gaps = contents.gaps
     mailbox = Mailbox(onResults: onResults)
     writer = BatchWriter(database: database, mailbox: mailbox, beforeWrite: options.beforeWrite)
     pool = IOPool(database: database, mailbox: mailbox, threads: options.ioThreads)
+    for partition in gaps.partitionsToRescan { pool.submit(.recount(partition, geometry)) }
   }
 
   public func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) {

@@ -7,7 +7,7 @@ import Testing
 
 @Suite struct AdminServerTests {
   private func server(
-    _ readiness: Readiness = .ready, port: UInt16 = 0, limits: NodeConfiguration.Limits = .init()
+    _ readiness: Readiness = .ready(), port: UInt16 = 0, limits: NodeConfiguration.Limits = .init()
   ) -> AdminServer {
     AdminServer(
       listen: Address(host: "127.0.0.1", port: port), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },

@@ -68,8 +68,8 @@ public final class PlantedStorage: ShardStorage {
       case .failed(let fault) where plant == .retriesSyncs && syncAgain(fault.path):
         failed = completion.id
         results.append(StorageCompletion(id: completion.id, result: .synced))
-      case .synced, .failed, .record, .unreadable, .refused, .leased, .request, .digests, .listed, .hints, .census,
-        .expired, .rescanned:
+      case .synced, .record, .unreadable, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired,
+        .rescanned, .incomplete, .gaps, .scrubbed, .failed:
         results.append(completion)
       }
     }

@@ -79,6 +79,8 @@ extension StorageOperation {
       bytes.append(integer: partition.index)
       bytes.append(integer: leaf)
       bytes.append(integer: UInt64(bytesMax))
+    // Gaps are tested in this process.
+    case .listGaps, .changeGaps, .scrub: fatalError("\(self) is not asked of a process")
     }
   }
 
@@ -330,6 +332,7 @@ extension StorageResult {
     case .rescanned(let rescan):
       bytes.append(13)
       rescan.encode(into: &bytes)
+    case .incomplete, .gaps, .scrubbed: fatalError("\(self) is not asked of a process")
     }
   }
 

@@ -33,13 +33,18 @@ extension Shard {
   }
 
   mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {
-    guard mayExchange, exchanges.count < max(1, settings.exchangesMax / exchangeLoad) else { return }
+    let underWay = exchanges.ids.count { exchanges[$0]?.pull == nil }
+    guard mayExchange, underWay < max(1, settings.exchangesMax / exchangeLoad) else { return }
     let reachability = reachability
     let handoff = handoff
     let pair = schedule.next(at: now.instant, onlyUrgent: onlyUrgent) {
       reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
     }
     guard let pair else { return }
+    // What may lack anything is pulled, at its own pace.
+    if rebuild.lacks(pair.partition) {
+      return schedule.onEnded(pair.partition, pair.peer, isComplete: false, at: now.instant)
+    }
     counters.exchanges += 1
     let id = exchanges.insert(
       Exchange(
@@ -52,20 +57,24 @@ extension Shard {
 
   // MARK: The asking side
 
-  private mutating func advance(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    let mendsMax = max(1, settings.mendsMax / exchangeLoad)
-    while let step = exchanges[id]?.next(mendsMax: mendsMax), let exchange = exchanges[id] {
+  mutating func advance(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    if exchanges[id]?.pull.map({ $0.phase != .comparing }) ?? false { return }
+    let mendsMax = exchanges[id]?.pull == nil ? max(1, settings.mendsMax / exchangeLoad) : settings.pullMendsMax
+    while let waiting = exchanges[id], !isPaced(waiting, id, now, &effects),
+      let step = exchanges[id]?.next(mendsMax: mendsMax), let exchange = exchanges[id]
+    {
       switch step {
       case .wait: return
       case .compare(let nodes): effects.append(.store(.digests(exchange.partition, nodes), StorageID(raw: id.raw)))
       case .list(let leaf, let after): list(leaf, after: after, id, exchange, now, &effects)
       case .mend(let key): startMend(key, id, exchange, now, &effects)
+      case .done where exchange.pull != nil && !exchange.hasFailed: return onPulled(id, now, &effects)
       case .done: return endExchange(id, isComplete: !exchange.hasFailed, now, &effects)
       }
     }
   }
 
-  private mutating func ask(
+  mutating func ask(
     _ id: OperationID, _ now: Now, _ effects: inout [Effect], _ message: (UInt32) -> TreeMessage
   ) {
     let deadline = now.instant.advanced(by: Exchange.patience)
@@ -98,7 +107,8 @@ extension Shard {
     case .listed(let page): onPage(page, isMine: true, id, now, &effects)
     case .census(let census): exchanges[id]?.marksUpTo = census.sequence
     case .unreadable: endExchange(id, isComplete: false, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .hints, .expired, .rescanned, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "an exchange answered by \(result)")
     }
   }
@@ -106,6 +116,7 @@ extension Shard {
   private mutating func onPage(
     _ page: LeafPage, isMine: Bool, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
+    if isMine, page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
     guard let next = exchanges[id]?.onListed(page, isMine: isMine), let exchange = exchanges[id],
       let leaf = exchange.listing?.leaf
     else { return advance(id, now, &effects) }
@@ -113,13 +124,14 @@ extension Shard {
     advance(id, now, &effects)
   }
 
-  private mutating func endExchange(_ id: OperationID, isComplete: Bool, _ now: Now, _ effects: inout [Effect]) {
+  mutating func endExchange(_ id: OperationID, isComplete: Bool, _ now: Now, _ effects: inout [Effect]) {
     guard let exchange = exchanges.remove(id) else { return }
     for mend in mends.ids where mends[mend]?.exchange == id { mends.remove(mend) }
     if !isComplete { counters.exchangesFailed += 1 }
     counters.keysMended += UInt64(exchange.found)
     schedule.onEnded(
       exchange.partition, exchange.peer, isComplete: isComplete, found: exchange.found, at: now.instant)
+    if let pull = exchange.pull { onPullEnded(exchange, pull, isComplete: isComplete, now, &effects) }
     if let sequence = exchange.marksUpTo, isComplete {
       let forget = StorageOperation.forgetMarks(exchange.peer, exchange.partition, upTo: sequence)
       effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
@@ -149,9 +161,13 @@ extension Shard {
     _ reply: ReplicaReadReply, _ peer: NodeID, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let mend = mends[id], mend.peer == peer, mend.theirs == nil else { return }
-    guard case .record(let encoded) = reply, let record = try? encoded.decoded() else {
-      return endMend(id, hasFailed: true, now, &effects)
+    let encoded: EncodedRecord
+    switch reply {
+    case .record(let record), .incomplete(let record): encoded = record
+    case .digest, .unreadable: return endMend(id, hasFailed: true, now, &effects)
     }
+    guard let record = try? encoded.decoded() else { return endMend(id, hasFailed: true, now, &effects) }
+    onPulled(bytes: mend.key.bytes.count + encoded.bytes.count, mend.exchange, now)
     if claimsUnminted(record.context) { return haltGoneBack(peer, &effects) }
     mends[id]?.theirs = encoded
     if exchanges.isLive(mend.exchange) { exchanges[mend.exchange]?.onRecord(bytes: encoded.bytes.count) }
@@ -177,7 +193,8 @@ extension Shard {
       noteDamage(mend.key, &effects)
       endMend(id, hasFailed: true, now, &effects)
     case .refused: endMend(id, hasFailed: true, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a mend answered by \(result)")
     }
   }
@@ -224,13 +241,22 @@ extension Shard {
       }
     case .declined(let question):
       if isAwaited(question, id, from: peer) { endExchange(id, isComplete: false, now, &effects) }
+    case .gaps(let gaps, let question):
+      if isAwaited(question, id, from: peer) { onPeerGaps(gaps, id, now, &effects) }
+    case .askGaps(let partition, let question):
+      guard answerable(partition, envelope, now) != nil else {
+        return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects)
+      }
+      onAskGaps(partition, question, peer, envelope, now, &effects)
     case .compare(let partition, let digests, let question):
-      guard let bits = answerable(partition, envelope, now), digests.allSatisfy({ $0.node.exists(leafBits: bits) })
+      guard speaksOf(partition, to: peer), let bits = answerable(partition, envelope, now),
+        digests.allSatisfy({ $0.node.exists(leafBits: bits) })
       else { return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects) }
       let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question, digests: digests))
       effects.append(.store(.digests(partition, digests.map(\.node)), StorageID(raw: id.raw)))
     case .list(let partition, let leaf, let after, let limit, let question):
-      guard let bits = answerable(partition, envelope, now), leaf >> UInt32(bits) == 0 else {
+      guard speaksOf(partition, to: peer), let bits = answerable(partition, envelope, now), leaf >> UInt32(bits) == 0
+      else {
         return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects)
       }
       let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question))
@@ -277,11 +303,17 @@ extension Shard {
       var places = query.digests.indices.filter { query.digests[$0].digest != digests[$0] }.map { UInt16($0) }
       if planted(.differenceSkipped) { _ = places.popLast() }
       send(.tree(.differing(places, question: query.question)), to: query.asker, query.envelope, now, &effects)
+    case .gaps(let census):
+      let bits = view.current?.layout.settings.partitionBits ?? 0
+      let gaps = query.gapsOf.map { census.gaps(of: $0, bits: bits) } ?? PartitionGaps(isWhole: true, keys: [])
+      send(.tree(.gaps(gaps, question: query.question)), to: query.asker, query.envelope, now, &effects)
     case .listed(let page):
+      if page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
       send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
     case .unreadable:
       send(.tree(.declined(question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .expired, .rescanned, .failed:
+    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .expired, .rescanned, .incomplete,
+      .scrubbed, .failed:
       invariant(false, "a question about a tree answered by \(result)")
     }
   }

@@ -38,6 +38,8 @@ struct Exchange: Sendable {
   private(set) var recordBytesExpected = Exchange.recordBytesAtFirst
   /// A key that could not be mended: the exchange goes on, and does not count as complete.
   var hasFailed = false
+  /// What it is for when it fills gaps of this node's copy.
+  var pull: Pull?
 
   /// A leaf's keys, page by page, of both sides.
   struct Listing: Sendable {
@@ -168,4 +170,6 @@ struct TreeQuery: Sendable {
   var digests: [TreeDigest] = []
   /// Asked by `kvctl`, not by an owner.
   var client: ClientRef?
+  /// The partition whose gaps it asks for, when it does.
+  var gapsOf: PartitionID?
 }

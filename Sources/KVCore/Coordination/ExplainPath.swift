@@ -34,7 +34,7 @@ extension Shard {
     let state: ReplicaView.State =
       switch reply {
       case .record(let record): .record(record)
-      case .unreadable, .digest: .unreadable
+      case .unreadable, .incomplete, .digest: .unreadable
       }
     onExplained(peer, state, id, now, &effects)
   }

@@ -51,6 +51,12 @@ struct LeaseState: Equatable, Sendable {
     granted = requested
     requested = nil
   }
+
+  /// Another actor counts from one, when what was asked for the old one has been answered.
+  mutating func onActor() {
+    next = 1
+    granted = nil
+  }
 }
 
 extension Shard {
@@ -74,8 +80,17 @@ extension Shard {
     return (Dot(actor: actor, counter: counter), stamp)
   }
 
+  /// From now on; what was minted before stays what it is.
+  mutating func mintUnder(_ actor: Actor) {
+    self.actor = actor
+    lease.onActor()
+    rebuild.isStale = true
+  }
+
   mutating func onLeased(_ now: Now, _ effects: inout [Effect]) {
+    let isOurs = lease.requested?.actor == actor
     lease.onGranted()
+    if !isOurs { lease.onActor() }
     let waiting = lease.waiting
     lease.waiting = []
     for id in waiting { mint(id, now, &effects) }

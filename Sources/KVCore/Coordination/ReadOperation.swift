@@ -88,7 +88,7 @@ struct ReadOperation: Sendable {
     switch (phase, reply) {
     case (.settling, _): return .tooLate
     case (.fetching, .digest): return askedWhole.contains(place) ? nil : .wantsWhole
-    case (_, .unreadable): return .failed
+    case (_, .unreadable), (_, .incomplete): return .failed
     case (.gathering, .digest(let digest)): replies[place] = .digest(digest)
     case (.gathering, .record(let record)), (.fetching, .record(let record)): replies[place] = .record(record)
     }

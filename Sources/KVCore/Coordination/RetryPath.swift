@@ -171,7 +171,8 @@ extension Shard {
     let isUnderWay = writes.ids.contains { id in
       writes[id].map { $0.write.requestID == request && $0.mayStillMint } ?? false
     }
-    guard !isUnderWay, view.standing == .confirmed, fences.count < settings.replicaOperationsMax else {
+    let isForgetful = rebuild.census.isForgetful(at: now.wall)
+    guard !isUnderWay, !isForgetful, view.standing == .confirmed, fences.count < settings.replicaOperationsMax else {
       return send(.requestCheckReply(.cannotTell), to: peer, envelope, now, &effects)
     }
     fences[request] = RequestFence(
@@ -193,9 +194,10 @@ extension Shard {
     case .request(let seen): reply = seen ? .seen : .notSeen
     case .refused: reply = .cannotTell
     case .unreadable:
-      noteDamage(check.key, &effects)
+      rebuild.isStale = true
       reply = .cannotTell
-    case .record, .leased, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
+    case .record, .leased, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps, .scrubbed,
+      .failed:
       return invariant(false, "a request check answered by \(result)")
     }
     requestChecks.remove(id)

@@ -59,6 +59,10 @@ public struct Shard: Sendable {
   var laggingWrites = 0
   var sweep = Sweep()
   var schedule = ExchangeSchedule()
+  var rebuild = Rebuild()
+  var isPaceTimerSet = false
+  /// Where the walk for cold damage is.
+  var scrubbedUpTo: Key?
   /// Questions about trees that were asked.
   var treeQuestions: UInt32 = 0
   /// Request ids that retries have claimed.
@@ -118,7 +122,7 @@ public struct Shard: Sendable {
     if isHalted { return }
     switch input {
     case .recovered(let recovery): onRecovered(recovery, now, &effects)
-    case .view(let view): onView(view)
+    case .view(let view): onView(view, now, &effects)
     case .request(.repair(let request), from: let client, let deadline):
       onRepair(request, client, deadline, now, &effects)
     case .request(let request, from: let client, let deadline): onRequest(request, client, deadline, now, &effects)
@@ -147,6 +151,8 @@ public struct Shard: Sendable {
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
     scheduleExchange(now, &effects)
     scheduleSweep(now, &effects)
+    scheduleScrub(after: .seconds(1), now, &effects)
+    lookForGaps(&effects)
     // What an earlier start left is known before anybody asks.
     if settings.keepsHints { effects.append(.store(.countHints, StorageID(raw: Shard.censusID.raw))) }
   }
@@ -168,8 +174,11 @@ public struct Shard: Sendable {
     offerQueries.start(shard: shard, generation: generation)
   }
 
-  private mutating func onView(_ view: ClusterView) {
+  private mutating func onView(_ view: ClusterView, _ now: Now, _ effects: inout [Effect]) {
+    let life = self.view.life
     self.view = view
+    if view.life > life { onLifeLost(now, &effects) }
+    if view.epoch > actor.epoch { mintUnder(Actor(node: identity.node, epoch: view.epoch)) }
     ownerSets = Array(repeating: nil, count: view.current?.layout.settings.partitions ?? 0)
     reachability.adopt(view.peers.map(\.id))
     if schedule.pairs.isEmpty {
@@ -288,9 +297,13 @@ public struct Shard: Sendable {
     switch result {
     case .leased: onLeased(now, &effects)
     case .census(let census): onCensus(census, now, &effects)
-    // Hints and marks: nobody waits for them.
+    case .gaps(let census): onGaps(census, now, &effects)
+    case .scrubbed(let page): onScrubbed(page, now, &effects)
+    // A walk that met what the disk does not give back goes on behind it, later.
+    case .unreadable: onScrubFailed(now, &effects)
+    // Hints, marks and gaps: nobody waits for them.
     case .synced: break
-    case .record, .unreadable, .merged, .refused, .request, .digests, .listed, .hints, .expired, .rescanned, .failed:
+    case .record, .incomplete, .merged, .refused, .request, .digests, .listed, .hints, .expired, .rescanned, .failed:
       invariant(false, "housekeeping answered by \(result)")
     }
   }
@@ -315,6 +328,8 @@ public struct Shard: Sendable {
       switch id {
       case Shard.exchangeTimerID: onExchangeTimer(now, &effects)
       case Shard.sweepID: onSweepTimer(now, &effects)
+      case Shard.paceTimerID: onPaceTimer(now, &effects)
+      case Shard.scrubID: onScrubTimer(&effects)
       default: onTick(now, &effects)
       }
     case .delivery: onDeliveryTimer(id, now, &effects)
@@ -331,6 +346,7 @@ public struct Shard: Sendable {
     }
     reachability.onTick()
     onHandoffTick(now, &effects)
+    onRebuildTick(now, &effects)
     forwardsSeen = forwardsSeen.filter { $0.value > now.instant }
     fences = fences.filter { $0.value.until > now.instant }
     if let p95 = readLatency.quantile(perMille: 950) {

@@ -38,7 +38,7 @@ public struct ShardCounters: Equatable, Sendable {
   public var overloads: UInt64 = 0
   /// Writes refused because only the disk's reserve is left.
   public var diskRefusals: UInt64 = 0
-  /// Records that could not be decoded: stored ones and peers'.
+  /// Stored records that were damaged and put aside, and peers' that could not be decoded.
   public var damagedRecords: UInt64 = 0
   public var malformedRecords: UInt64 = 0
   /// Lists of keys from peers that held what was not asked for.
@@ -50,6 +50,14 @@ public struct ShardCounters: Equatable, Sendable {
   public var exchanges: UInt64 = 0
   public var exchangesFailed: UInt64 = 0
   public var keysMended: UInt64 = 0
+
+  /// Pulls into gaps of this node's copies that began, and what they brought.
+  public var pulls: UInt64 = 0
+  public var pulledRecords: UInt64 = 0
+  public var pulledBytes: UInt64 = 0
+  /// What the walk for cold damage has read, and how often it came round.
+  public var scrubbedBytes: UInt64 = 0
+  public var scrubRounds: UInt64 = 0
 
   /// Hints that were asked of the storage, those that their targets turned out to have, and those that they refused.
   public var hintsWritten: UInt64 = 0

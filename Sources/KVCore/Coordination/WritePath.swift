@@ -69,9 +69,10 @@ extension Shard {
     case .synced: acknowledge(identity.node, beside: nil, id, now, &effects)
     case .refused(let failure): onMintRefused(failure, id, now, &effects)
     case .unreadable:
-      if let key = writes[id]?.write.key { noteDamage(key, &effects) }
+      rebuild.isStale = true
       onMintRefused(Failure(.unreadable, detail: "node \(identity.node)'s copy is damaged"), id, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a mint answered by \(result)")
     }
   }

@@ -110,7 +110,8 @@ extension Shard {
       sweep.upTo = nil
     // A damaged record keeps its entry, and the next pass tries again.
     case .synced, .refused, .unreadable: sweep.underWay -= 1
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .rescanned, .failed:
+    case .record, .incomplete, .leased, .request, .digests, .listed, .hints, .census, .rescanned, .gaps, .scrubbed,
+      .failed:
       invariant(false, "a sweep answered by \(result)")
     }
     advanceSweep(&effects)

@@ -231,6 +231,8 @@ extension Shard {
       #endif
       let envelope = Envelope(operation: id.raw, deadline: now.instant.advanced(by: Delivery.patience))
       send(.replicaWrite(write), to: delivery.target, envelope, now, &effects)
+    // What may lack something is handed over once it is whole again.
+    case .incomplete: endTransfer(id, isDelivered: false, now, &effects)
     case .unreadable:
       noteDamage(transfer.key, &effects)
       endTransfer(id, isDelivered: false, now, &effects)

@@ -21,6 +21,10 @@ public struct ClusterView: Equatable, Sendable {
   public let secret: ClusterSecret
   public let standing: Standing
   public let disk: DiskRoom
+  /// The epoch under which this node mints, when it has risen since its shards began; 0 otherwise.
+  public let epoch: UInt32
+  /// Not 0: the node's data went back in time, and what its shards hold from before this start may lack anything.
+  public let life: UInt64
 
   /// Whether this node's copies may be trusted, and so whether it takes part.
   public enum Standing: Equatable, Sendable {
@@ -47,13 +51,15 @@ public struct ClusterView: Equatable, Sendable {
 
   public init(
     node: NodeID, layouts: [LiveLayout], secret: ClusterSecret = .none, standing: Standing = .confirmed,
-    disk: DiskRoom = .enough
+    disk: DiskRoom = .enough, epoch: UInt32 = 0, life: UInt64 = 0
   ) {
     self.node = node
     self.layouts = layouts
     self.secret = secret
     self.standing = standing
     self.disk = disk
+    self.epoch = epoch
+    self.life = life
   }
 
   /// The layout that new requests are placed by.

@@ -4,10 +4,13 @@ import KVModel
 extension Control {
   /// A layout is in force.
   mutating func adoptGossip(_ layout: Layout, _ now: Now, _ effects: inout [Effect]) {
-    let own = MemberEntry(
+    gossip.adopt(layout, as: ownEntry, now.instant, &effects)
+  }
+
+  var ownEntry: MemberEntry {
+    MemberEntry(
       node: state.id, generation: state.generation.number, incarnation: 0, state: .alive,
       clientAddress: member.clientAddress, peerAddress: member.peerAddress, name: member.name)
-    gossip.adopt(layout, as: own, now.instant, &effects)
   }
 
   /// Follows up what gossip found out in this step.

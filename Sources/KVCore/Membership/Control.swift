@@ -34,6 +34,8 @@ public struct Control: Sendable {
   var mistaken: (node: NodeID, cluster: ClusterID)?
   var measurements = NodeDescription.Measurements()
   var disk = DiskWatch()
+  /// Synced: dots may be minted in it. 0 until it rises while the process runs.
+  var epoch: UInt32 = 0
   var isDraining = false
   /// What follows once each state that was handed over to be persisted is synced, oldest first.
   var pending: [AfterPersist] = []
@@ -43,6 +45,13 @@ public struct Control: Sendable {
   var isClaimSynced = false
   /// A peer has said that another process runs with this node's id.
   var isDuplicate = false
+  /// While this node is overtaken: what the linked peers know of a later start, nil when nothing.
+  var witnesses: [NodeID: Generation?] = [:]
+  /// Peers that have accepted this start, and are told of it once more since they have started again.
+  var retold: Set<NodeID> = []
+  /// Since when no rival has been heard of.
+  var silentSince: Instant?
+  var rivalSilence = Starts.rivalSilence
   var gossip = Gossip()
   var seeds: [Address] = []
   /// What the seeds have told a node that belongs to no cluster.
@@ -60,6 +69,8 @@ public struct Control: Sendable {
     case claimed
     case judged(NodeID, GenerationVerdict, nonce: UInt64)
     case overtaken
+    case begunAnew(epoch: UInt32)
+    case renewed(epoch: UInt32)
     case exit
   }
 
@@ -87,6 +98,7 @@ public struct Control: Sendable {
     case .mistaken(for: let node, of: let cluster): onMistaken(node, cluster, &effects)
     case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now, &effects)
     case .shardsOpened: onShardsOpened(&effects)
+    case .renewEpoch(after: let epoch): onRenewEpoch(after: epoch, &effects)
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
     }
@@ -104,6 +116,7 @@ public struct Control: Sendable {
     disk.limitPercent = recovery.diskLimitPercent
     placed = recovery.placed
     seeds = recovery.seeds
+    rivalSilence = recovery.rivalSilence
     gossip.random = PRNG(seed: recovery.seed)
     if let layout = state.layouts.last, layout.settings != settings {
       effects.append(.note(.settingsDiffer(configured: settings, layout: layout.settings)))
@@ -119,6 +132,13 @@ public struct Control: Sendable {
     if state.hasShards { return }
     state.hasShards = true
     persist(then: .nothing, &effects)
+  }
+
+  /// A shard has lost dots that were minted in an epoch: from now on all shards mint in another one.
+  private mutating func onRenewEpoch(after epoch: UInt32, _ effects: inout [Effect]) {
+    guard epoch == state.epoch, let next = state.nextEpoch else { return }
+    state.epoch = next
+    persist(then: .renewed(epoch: next), &effects)
   }
 
   /// Only when nothing is under way any more is the stop a clean one.
@@ -169,13 +189,20 @@ public struct Control: Sendable {
       claimStart(now, &effects)
     case .judged(let node, let verdict, let nonce):
       effects.append(.send(.verdict(verdict, onNonce: nonce), to: node))
+      // It may have forgotten this node's start.
+      if verdict == .accepted, acceptedBy.contains(node), retold.insert(node).inserted { claimStart(now, &effects) }
     case .overtaken: publish(now, &effects)
+    case .begunAnew(let epoch): onBegunAnew(epoch: epoch, now, &effects)
+    case .renewed(let epoch):
+      self.epoch = epoch
+      publish(now, &effects)
     case .exit: effects.append(.exit)
     }
   }
 
   private mutating func onTimer(_ now: Now, _ effects: inout [Effect]) {
     if let nextClaim, nextClaim <= now.instant { claimStart(now, &effects) }
+    beginAnewIfAlone(now, &effects)
     visitSeeds(now, &effects)
     gossip.onTimer(now.instant, &effects)
   }
@@ -186,7 +213,8 @@ public struct Control: Sendable {
 
   mutating func publish(_ now: Now, _ effects: inout [Effect]) {
     let view = ClusterView(
-      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room)
+      node: state.id, layouts: state.layouts.map(live), secret: state.secret, standing: standing, disk: disk.room,
+      epoch: epoch, life: state.life)
     if !view.layouts.isEmpty { placed = view.layouts }
     peers = view.peers.map { member in
       peers.first { $0.member.id == member.id } ?? Peer(member: member, since: now.instant)
@@ -207,14 +235,17 @@ public struct Control: Sendable {
     peers[index].since = now.instant
     let name = peers[index].member.name
     effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
-    if isUp { claimStart(now, &effects) }
+    if isUp { claimStart(now, &effects) } else { witnesses[node] = nil }
   }
 
   private mutating func onLinkRefused(
     _ node: NodeID, _ refusal: Refusal, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let index = peers.firstIndex(where: { $0.member.id == node }) else { return }
-    if refusal.reason == .duplicateNode { return onDuplicate(refusal, saysPeer: peers[index].member.name, &effects) }
+    if refusal.reason == .duplicateNode {
+      onRival(now)
+      return onDuplicate(refusal, saysPeer: peers[index].member.name, &effects)
+    }
     guard refusal.reason == .otherNode else { return }
     if peers[index].health == .replaced { return }
     peers[index].health = .replaced
@@ -243,6 +274,7 @@ public struct Control: Sendable {
       effects.append(.note(.diskRoom(disk.room)))
       publish(now, &effects)
     }
+    if !measurements.isRebuilding { (self.measurements.partitionsOwned, self.measurements.partitionsWhole) = (0, 0) }
     self.measurements.isDiskNearlyFull = disk.room != .enough
     for index in peers.indices where [.up, .slow].contains(peers[index].health) {
       let health: NodeDescription.Peer.Health = slow.contains(peers[index].member.id) ? .slow : .up

@@ -110,6 +110,13 @@ struct Gossip: Sendable {
     rumours.add(Rumour(own))
   }
 
+  /// This node goes on as another start than before.
+  mutating func renew(as own: MemberEntry) {
+    guard isActive else { return }
+    table.merge(own)
+    rumours.add(Rumour(own))
+  }
+
   /// This node's own entry.
   var own: MemberEntry {
     guard let entry = table[me] else { fatalError("gossip without an entry of node \(me)") }

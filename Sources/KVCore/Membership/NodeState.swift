@@ -28,6 +28,9 @@ public struct NodeState: Equatable, Sendable {
   public var known: [KnownStart]
   /// A peer knows of this start of ours, which these data do not descend from: they went back in time.
   public var overtakenBy: Generation?
+  /// The number of the start at which this node began anew, since its data had gone back in time: what it holds from before
+  /// may lack anything, and what it knew of its peers' starts is forgotten. 0: it never did.
+  public var life: UInt64 = 0
 
   /// A peer's latest start, as this node knows it.
   public struct KnownStart: Hashable, Sendable {
@@ -68,6 +71,36 @@ public struct NodeState: Equatable, Sendable {
     return next
   }
 
+  /// The state of a node whose data went back in time, and that goes on as the successor of the latest start that its
+  /// peers know of it: under an epoch that no start up to that one can have used, and without what it knew of others. Nil
+  /// when the numbers have come to their end.
+  ///
+  /// `known`: what peers know, latest first. `nonce` is random.
+  func begunAnew(after known: [Generation], nonce: UInt64) -> NodeState? {
+    guard let latest = known.first else { return nil }
+    let number = max(latest.number, generation.number) + 1
+    guard let epoch = UInt32(exactly: NodeState.epochsPerStart * number) else { return nil }
+    var next = self
+    next.ancestors = Array((known.map(\.nonce) + [generation.nonce] + ancestors).prefix(GenerationClaim.ancestorsMax))
+    next.generation = Generation(number: number, nonce: nonce, predecessor: latest.nonce)
+    next.epoch = epoch
+    next.life = number
+    next.known = []
+    next.overtakenBy = nil
+    next.hasClaimed = true
+    return next
+  }
+
+  /// Epochs that one start may use up. With it every epoch of a start with a given number lies below
+  /// `epochsPerStart * (number + 1)`, so that who knows the number of another start knows epochs that it never used.
+  static let epochsPerStart: UInt64 = 256
+
+  /// The epoch after this one, within one start; nil when it has used up its own.
+  var nextEpoch: UInt32? {
+    let next = UInt64(epoch) + 1
+    return next < NodeState.epochsPerStart * (generation.number + 1) ? UInt32(exactly: next) : nil
+  }
+
   /// The latest start of `node` that this node knows of.
   public func knownStart(of node: NodeID) -> Generation? { known.first { $0.node == node }?.generation }
 
@@ -80,7 +113,7 @@ public struct NodeState: Equatable, Sendable {
 
 // | size | field |
 // |---|---|
-// | 1 | revision = 2 |
+// | 1 | revision = 3 |
 // | 8 | node id |
 // | 2 | shards |
 // | 4 | epoch |
@@ -92,10 +125,11 @@ public struct NodeState: Equatable, Sendable {
 // | 1 | earlier starts that were, then each: nonce 8 |
 // | 2 | known starts of peers, then each: node 8, generation 24 |
 // | 1 | overtaken; then, if so, by generation 24 |
+// | 8 | life |
 // | 8 | XXH3-64 of all before |
 extension NodeState {
   /// The newest format that this release reads and the one that it writes.
-  public static let revision: UInt8 = 2
+  public static let revision: UInt8 = 3
 
   public var encoded: [UInt8] {
     var bytes: [UInt8] = [NodeState.revision]
@@ -122,6 +156,7 @@ extension NodeState {
     }
     bytes.append(bool: overtakenBy != nil)
     overtakenBy?.encode(into: &bytes)
+    bytes.append(integer: life)
     bytes.append(integer: Checksum.of(bytes))
     return bytes
   }
@@ -151,6 +186,7 @@ extension NodeState {
     }
     (hasClaimed, ancestors, known) = (false, [], [])
     if revision >= 2 { try decodeStarts(from: &reader) }
+    if revision >= 3 { life = try reader.u64() }
     let covered = bytes.count - reader.remaining
     let checksum = try reader.u64()
     try reader.end()

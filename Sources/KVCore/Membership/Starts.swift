@@ -7,8 +7,15 @@ import KVModel
 ///
 /// ```
 ///   start ─► unconfirmed ──accepted by a majority──► confirmed
-///                 └────────── refused by anyone ──────────┴──► overtaken: its data went back in time
+///              ▲  └────────── refused by anyone ──────────┴──► overtaken: its data went back in time
+///              └── begins anew, when no rival is heard of ───────┘
 /// ```
+///
+/// Who is overtaken may be an old image, or the older one of two copies while the other one lives. Peers let no second
+/// process in while the first one answers; so whoever has been let in, for a while, by so many peers that one of them
+/// accepted the latest start, and was refused by nobody as a double, has no rival that anybody can hear. It goes on as the
+/// successor of that start: under another generation and epoch, with nothing but gaps (`Gap`), and with no word on others'
+/// starts until they have told it.
 ///
 /// A restored image, or the older one of two copies of a disk, descends from a start that has been followed by another;
 /// whoever has heard of that other one refuses it. Not noticed: an image of the very start that ran last, and one that
@@ -16,6 +23,13 @@ import KVModel
 enum Starts {
   /// How often a claim is said again to a linked peer that has not answered.
   static let repeatAfter = Span64.milliseconds(250)
+
+  /// For how long no rival may have been heard of before a node begins anew: longer than a supervisor takes to start a
+  /// process again, which is the right one of the two.
+  static let rivalSilence = Span64.seconds(10)
+
+  /// So many peers must have said what they know: with fewer, all that have accepted the latest start could be silent.
+  static func witnesses(members: Int) -> Int { members - members / 2 }
 
   /// What a node that knows the start `known` of a peer says to its claim.
   static func judge(_ claim: GenerationClaim, known: Generation?) -> GenerationVerdict {
@@ -36,8 +50,12 @@ extension Control {
 
   /// Says the claim to every linked peer that has not accepted it, and again while there are any.
   mutating func claimStart(_ now: Now, _ effects: inout [Effect]) {
-    guard !state.layouts.isEmpty, forming.isEmpty, state.overtakenBy == nil else { return }
-    let silent = peers.filter { [.up, .slow].contains($0.health) && !acceptedBy.contains($0.member.id) }
+    guard !state.layouts.isEmpty, forming.isEmpty else { return }
+    let silent = peers.filter { peer in
+      let id = peer.member.id
+      return [.up, .slow].contains(peer.health) && (!acceptedBy.contains(id) || retold.contains(id))
+        && witnesses[id] == nil
+    }
     if silent.isEmpty { return }
     guard isClaimSynced else {
       if state.hasClaimed { return }
@@ -66,8 +84,10 @@ extension Control {
 
   private mutating func onClaim(_ claim: GenerationClaim, of member: Member, _ effects: inout [Effect]) {
     let known = state.knownStart(of: member.id)
-    // A node whose own data went back in time has forgotten what it knew of others.
-    let verdict = state.overtakenBy == nil ? Starts.judge(claim, known: known) : .cannotTell
+    // A node whose own data went back in time has forgotten what it knew of others, until they tell it what a majority
+    // has confirmed.
+    let hasForgotten = state.overtakenBy != nil || state.life > 0 && known == nil && !claim.isConfirmed
+    let verdict = hasForgotten ? .cannotTell : Starts.judge(claim, known: known)
     let nonce = claim.generation.nonce
     if case .refused(let known) = verdict {
       effects.append(
@@ -86,13 +106,12 @@ extension Control {
   private mutating func onVerdict(
     _ verdict: GenerationVerdict, _ nonce: UInt64, of member: Member, _ now: Now, _ effects: inout [Effect]
   ) {
-    guard nonce == state.generation.nonce, state.overtakenBy == nil else { return }
+    guard nonce == state.generation.nonce else { return }
+    retold.remove(member.id)
     switch verdict {
     case .cannotTell: break
-    case .refused(let known):
-      state.overtakenBy = known
-      effects.append(.note(.overtaken(by: known, saysPeer: member.name)))
-      persist(then: .overtaken, &effects)
+    case .refused(let known): onRefused(known, by: member, now, &effects)
+    case .accepted where state.overtakenBy != nil: hear(nil, from: member, now, &effects)
     case .accepted:
       let before = standing
       acceptedBy.insert(member.id)
@@ -100,5 +119,52 @@ extension Control {
       effects.append(.note(.confirmed(state.generation)))
       publish(now, &effects)
     }
+  }
+
+  // MARK: Beginning anew
+
+  private mutating func onRefused(_ known: Generation, by member: Member, _ now: Now, _ effects: inout [Effect]) {
+    if state.overtakenBy == nil { silentSince = now.instant }
+    if state.overtakenBy.map({ $0.number < known.number }) ?? true {
+      state.overtakenBy = known
+      effects.append(.note(.overtaken(by: known, saysPeer: member.name)))
+      persist(then: .overtaken, &effects)
+    }
+    hear(known, from: member, now, &effects)
+  }
+
+  /// A peer has said what it knows of this node's starts: nothing later than this one, or that.
+  private mutating func hear(_ known: Generation?, from member: Member, _ now: Now, _ effects: inout [Effect]) {
+    witnesses[member.id] = .some(known)
+    effects.append(.schedule(at: now.instant.advanced(by: rivalSilence)))
+  }
+
+  /// There is a rival, or there may be one.
+  mutating func onRival(_ now: Now) { silentSince = now.instant }
+
+  mutating func beginAnewIfAlone(_ now: Now, _ effects: inout [Effect]) {
+    guard let overtakenBy = state.overtakenBy, pending.isEmpty,
+      witnesses.count >= Starts.witnesses(members: state.layouts.last?.members.count ?? 0)
+    else { return }
+    let since = silentSince ?? now.instant
+    silentSince = since
+    guard now.instant.since(since) >= rivalSilence else { return }
+    let known = ([overtakenBy] + witnesses.values.compactMap { $0 }).sorted {
+      ($1.number, $1.nonce) < ($0.number, $0.nonce)
+    }
+    let nonce = gossip.random.next()
+    guard let next = state.begunAnew(after: known, nonce: nonce) else { return }
+    effects.append(.note(.begunAnew(next.generation, after: overtakenBy)))
+    state = next
+    (acceptedBy, witnesses, isClaimSynced) = ([], [:], false)
+    persist(then: .begunAnew(epoch: next.epoch), &effects)
+  }
+
+  mutating func onBegunAnew(epoch: UInt32, _ now: Now, _ effects: inout [Effect]) {
+    self.epoch = epoch
+    isClaimSynced = true
+    publish(now, &effects)
+    gossip.renew(as: ownEntry)
+    claimStart(now, &effects)
   }
 }

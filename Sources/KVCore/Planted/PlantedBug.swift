@@ -67,6 +67,16 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case unsweptWins = "unswept-wins"
   /// A receipt says that its write is alone though an owner that acknowledged it held another version.
   case siblingsNotTold = "siblings-not-told"
+  /// A copy that is being rebuilt answers reads before it is complete.
+  case rebuildServesEarly = "rebuild-serves-early"
+  /// A copy counts as rebuilt when one other owner was pulled from.
+  case rebuildFromOne = "rebuild-from-one"
+  /// A node mints onto a record that it has lost.
+  case quarantinedMints = "quarantined-mints"
+  /// The Merkle leaf keeps the digest of a damaged record that was put aside.
+  case leafNotRescanned = "leaf-not-rescanned"
+  /// A damaged record is put aside, and the note that says so is lost by a crash.
+  case rebuildMarkUnsynced = "rebuild-mark-unsynced"
 }
 
 #if Planted

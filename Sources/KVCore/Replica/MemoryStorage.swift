@@ -19,17 +19,23 @@ public final class MemoryStorage: ShardStorage {
     var lease: Lease?
     var hints: Set<StorageSnapshot.Hint> = []
     var marks: Set<StorageSnapshot.Mark> = []
+    var gaps: [Gap.Part: Gap] = [:]
+    var life: (number: UInt64, until: WallTime) = (0, WallTime(milliseconds: 0))
+    var quarantined: [Key: EncodedRecord] = [:]
   }
 
   private enum Stored {
     case intact(Record, EncodedRecord)
-    case damaged(EncodedRecord)
+    /// With what its leaf still has of it: what a scan of the leaf would find too much there.
+    case damaged(EncodedRecord, Digest)
 
     var encoded: EncodedRecord {
       switch self {
-      case .intact(_, let encoded), .damaged(let encoded): encoded
+      case .intact(_, let encoded), .damaged(let encoded, _): encoded
       }
     }
+
+    var isDamaged: Bool { if case .damaged = self { true } else { false } }
   }
 
   /// A join not yet durable, and the batch that will make it so.
@@ -59,9 +65,13 @@ public final class MemoryStorage: ShardStorage {
     var hints: [HintChange] = []
     /// Of the last hint noted in it.
     var hintSequence: UInt64 = 0
+    var gaps: [GapIndex.Write] = []
+    /// Of the last gap noted in it.
+    var gapSequence: UInt64 = 0
+    var quarantined: [(key: Key, bytes: EncodedRecord)] = []
     var answers: [StorageCompletion] = []
 
-    var isEmpty: Bool { answers.isEmpty }
+    var isEmpty: Bool { answers.isEmpty && writes.isEmpty && gaps.isEmpty }
   }
 
   public let geometry: ShardGeometry
@@ -82,11 +92,15 @@ public final class MemoryStorage: ShardStorage {
   private var hints: HintIndex
   /// Of the last hint that is synced.
   private var hintsSynced: UInt64 = 0
+  private var gaps: GapIndex
+  /// Of the last gap whose note is synced.
+  private var gapsSynced: UInt64 = 0
 
   /// `hintKeysMax`: hints of keys; beyond it leaves are marked.
   public init(geometry: ShardGeometry, hintKeysMax: Int = 1_000_000) {
     self.geometry = geometry
     hints = HintIndex(keysMax: hintKeysMax)
+    gaps = GapIndex(geometry, actor: nil)
   }
 
   public func submit(_ operation: StorageOperation, id: StorageID, results: inout [StorageCompletion]) {
@@ -96,6 +110,7 @@ public final class MemoryStorage: ShardStorage {
     case .merge(let key, let change, let targets): merge(key, change, targets, id: id, results: &results)
     case .extendLease(let lease):
       gathered.lease = lease
+      gathered.gaps += gaps.onLeased(lease.actor)
       gathered.answers.append(StorageCompletion(id: id, result: .leased))
     case .findRequest(let request, let key):
       results.append(StorageCompletion(id: id, result: find(request, key)))
@@ -125,6 +140,12 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: .expired(listExpired(wall, after, limit))))
     case .rescan(let partition, from: let leaf, let bytesMax):
       results.append(StorageCompletion(id: id, result: .rescanned(rescan(partition, leaf, bytesMax))))
+    case .listGaps: results.append(StorageCompletion(id: id, result: .gaps(gaps.census(synced: gapsSynced))))
+    case .changeGaps(let changes):
+      write(gaps.apply(changes))
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
+    case .scrub(after: let after, bytes: let bytes):
+      results.append(StorageCompletion(id: id, result: .scrubbed(scrub(after: after, bytes: bytes))))
     }
   }
 
@@ -156,7 +177,42 @@ public final class MemoryStorage: ShardStorage {
     return ExpiredPage(entries: Array(due.prefix(limit)), isLast: due.count <= limit)
   }
 
+  // MARK: Gaps
+
+  private func write(_ writes: [GapIndex.Write]) {
+    gathered.gaps += writes
+    gathered.gapSequence = gaps.sequence
+  }
+
+  /// Puts a damaged record aside. One with a join under way is replaced by that.
+  private func quarantine(_ key: Key) {
+    guard case .damaged(let bytes, let digest)? = durable.records[key], unsynced[key] == nil else { return }
+    var delta = RecordDelta(of: key, from: Record(), to: Record(), seed: geometry.digestSeed)
+    if !planted(.leafNotRescanned) { delta.leaf = digest }
+    gathered.writes.append(Write(key: key, record: Record(), encoded: .empty, delta: delta))
+    gathered.quarantined.append((key, bytes))
+    unsynced[key] = Unsynced(record: Record(), batch: gathered.number)
+    let note = gaps.quarantine(key)
+    if planted(.rebuildMarkUnsynced) { gathered.gapSequence = gaps.sequence } else { write([note]) }
+  }
+
+  private func quarantine(where isTouched: (Key) -> Bool) {
+    for key in durable.records.filter({ $0.value.isDamaged && isTouched($0.key) }).keys.sorted() { quarantine(key) }
+  }
+
+  private func scrub(after: Key?, bytes: Int) -> ScrubPage {
+    let keys = durable.records.keys.filter { key in after.map { $0 < key } ?? true }.sorted()
+    var read = 0
+    for key in keys {
+      quarantine(key)
+      read += key.bytes.count + (durable.records[key]?.encoded.bytes.count ?? 0)
+      if read >= bytes { return ScrubPage(last: key, bytes: read) }
+    }
+    return ScrubPage(last: nil, bytes: read)
+  }
+
   private func digest(of key: Key) -> Digest {
+    quarantine(key)
     guard case .intact(let record, _)? = durable.records[key] else { return .zero }
     return record.digest(of: key, seed: geometry.digestSeed)
   }
@@ -177,7 +233,8 @@ public final class MemoryStorage: ShardStorage {
       .compactMap { hint in hint.key.withUnsafeBytes(Key.init(stored:)) }
       .filter { key in key.token >= token && after.map { $0 < key } ?? true }.sorted()
     let entries = keys.prefix(limit).map { key in
-      guard case .intact(let record, let encoded)? = durable.records[key] else {
+      quarantine(key)
+      guard case .intact(let record, let encoded)? = durable.records[key], !gaps.isOpen(key) else {
         return HintOffer.Entry(key: key, digest: .zero, bytes: 0)
       }
       let digest = record.digest(of: key, seed: geometry.digestSeed)
@@ -194,6 +251,7 @@ public final class MemoryStorage: ShardStorage {
   }
 
   private func list(_ place: LeafPlace, after: Key?, limit: Int) -> LeafPage {
+    quarantine { LeafPlace(of: $0, geometry) == place }
     let keys = durable.records.keys.filter { key in
       LeafPlace(of: key, geometry) == place && after.map { $0 < key } ?? true
     }.sorted()
@@ -244,6 +302,10 @@ public final class MemoryStorage: ShardStorage {
       if let key = hint.key.withUnsafeBytes(Key.init(stored:)) { survivor.hints.load(hint.target, key) }
     }
     for mark in survivor.durable.marks { survivor.hints.load(mark.target, mark.place) }
+    survivor.gaps = GapIndex(geometry, actor: survivor.durable.lease?.actor)
+    survivor.gapsSynced = 0
+    survivor.gaps.load(life: survivor.durable.life.number, until: survivor.durable.life.until)
+    for gap in survivor.durable.gaps.values { survivor.gaps.load(gap) }
     return survivor
   }
 
@@ -257,7 +319,12 @@ public final class MemoryStorage: ShardStorage {
     guard let stored = durable.records[key] else { return false }
     var bytes = stored.encoded.bytes
     bytes[byte % bytes.count] ^= 1
-    durable.records[key] = .damaged(EncodedRecord(unverified: bytes))
+    let digest =
+      switch stored {
+      case .intact(let record, _): record.digest(of: key, seed: geometry.digestSeed)
+      case .damaged(_, let digest): digest
+      }
+    durable.records[key] = .damaged(EncodedRecord(unverified: bytes), digest)
     return true
   }
 
@@ -277,6 +344,9 @@ public final class MemoryStorage: ShardStorage {
     result.lease = durable.lease
     result.hints = durable.hints.sorted()
     result.marks = durable.marks.sorted()
+    result.gaps = durable.gaps.values.sorted { $0.part < $1.part }
+    result.quarantined = durable.quarantined.map { .init(key: $0.key.bytes, record: $0.value) }
+      .sorted { $0.key.lexicographicallyPrecedes($1.key) }
     return result
   }
 
@@ -302,14 +372,15 @@ public final class MemoryStorage: ShardStorage {
 
   private func read(_ key: Key) -> StorageResult {
     if planted(.unsyncedReadable), let entry = unsynced[key] { return .record(EncodedRecord(entry.record)) }
-    return switch durable.records[key] {
-    case nil: .record(.empty)
-    case .intact(_, let encoded): .record(encoded)
-    case .damaged: .unreadable
-    }
+    quarantine(key)
+    if durable.records[key]?.isDamaged == true { return .unreadable }
+    let encoded = durable.records[key]?.encoded ?? .empty
+    return gaps.isOpen(key) ? .incomplete(encoded) : .record(encoded)
   }
 
   private func find(_ request: RequestID, _ key: Key) -> StorageResult {
+    quarantine(key)
+    if gaps.isOpen(key) { return .unreadable }
     switch durable.records[key] {
     case .damaged: return .unreadable
     case .intact(let record, _) where record.versions.contains(where: { $0.requestID == request }):
@@ -321,11 +392,13 @@ public final class MemoryStorage: ShardStorage {
   private func merge(
     _ key: Key, _ change: Change, _ targets: [NodeID], id: StorageID, results: inout [StorageCompletion]
   ) {
-    guard let current = current(key) else {
+    quarantine(key)
+    if case .mint(let mint) = change, !gaps.mayMint(key, as: mint.dot.actor) {
       results.append(StorageCompletion(id: id, result: .unreadable))
       return
     }
-    switch Merge.step(change, onto: current, id: id, results: &results) {
+    let current = current(key)
+    switch Merge.step(change, onto: current, hasGap: gaps.isOpen(key), id: id, results: &results) {
     case .changed(let record, let encoded):
       note(targets, key)
       gather(key, from: current, to: record, encoded: encoded, id: id)
@@ -337,14 +410,11 @@ public final class MemoryStorage: ShardStorage {
     }
   }
 
-  /// The newest state of a key, unsynced joins included; nil when the stored record is damaged.
-  private func current(_ key: Key) -> Record? {
+  /// The newest state of a key, unsynced joins included.
+  private func current(_ key: Key) -> Record {
     if let entry = unsynced[key] { return entry.record }
-    switch durable.records[key] {
-    case nil: return Record()
-    case .intact(let record, _): return record
-    case .damaged: return nil
-    }
+    guard case .intact(let record, _)? = durable.records[key] else { return Record() }
+    return record
   }
 
   private func gather(_ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, id: StorageID) {
@@ -371,7 +441,8 @@ public final class MemoryStorage: ShardStorage {
     if isDead || handed.isEmpty { return }
     if let fault = nextSyncFails {
       isDead = true
-      results.append(StorageCompletion(id: handed[0].answers[0].id, result: .failed(fault)))
+      let id = handed.lazy.flatMap(\.answers).first?.id ?? StorageID(raw: 0)
+      results.append(StorageCompletion(id: id, result: .failed(fault)))
       return
     }
     for batch in handed.prefix(count) { apply(batch, results: &results) }
@@ -381,7 +452,7 @@ public final class MemoryStorage: ShardStorage {
   private func apply(_ batch: Batch, results: inout [StorageCompletion]) {
     for write in batch.writes {
       countUnswept(write)
-      durable.records[write.key] = .intact(write.record, write.encoded)
+      durable.records[write.key] = write.encoded.isEmpty ? nil : .intact(write.record, write.encoded)
       let place = LeafPlace(of: write.key, geometry)
       durable.leaves[place.partition, default: [:]][place.leaf, default: .zero].combine(write.delta.leaf)
       for at in write.delta.expiriesDropped { durable.expiries.remove(.init(at: at, key: write.key.bytes)) }
@@ -393,8 +464,19 @@ public final class MemoryStorage: ShardStorage {
     }
     if let lease = batch.lease { durable.lease = lease }
     for change in batch.hints { apply(change) }
+    for change in batch.gaps { apply(change) }
+    for (key, bytes) in batch.quarantined { durable.quarantined[key] = bytes }
+    gapsSynced = max(gapsSynced, batch.gapSequence)
     hintsSynced = max(hintsSynced, batch.hintSequence)
     results.append(contentsOf: batch.answers)
+  }
+
+  private func apply(_ change: GapIndex.Write) {
+    switch change {
+    case .put(let gap): durable.gaps[gap.part] = gap
+    case .remove(let part): durable.gaps[part] = nil
+    case .forgotten(let life, let until): durable.life = (life, until)
+    }
   }
 
   private func apply(_ change: HintChange) {

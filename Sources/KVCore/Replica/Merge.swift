@@ -25,14 +25,17 @@ public enum Merge {
   }
 
   /// Applies `change` and answers what is known at once, `.merged` or `.refused`: what all stores have in common.
+  ///
+  /// `hasGap`: the copy may lack something, so that nobody can say what lies beside the change.
   public static func step(
-    _ change: Change, onto current: Record, id: StorageID, results: inout [StorageCompletion]
+    _ change: Change, onto current: Record, hasGap: Bool, id: StorageID, results: inout [StorageCompletion]
   ) -> Step {
     switch apply(change, to: current) {
     case .failure(let failure):
       results.append(StorageCompletion(id: id, result: .refused(failure)))
       return .refused
-    case .success(let outcome):
+    case .success(var outcome):
+      if hasGap { (outcome.isContested, outcome.beside) = (true, nil) }
       let encoded = EncodedRecord(outcome.record)
       results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
       return outcome.changed ? .changed(outcome.record, encoded) : .unchanged

@@ -54,11 +54,13 @@ extension Shard {
     let reply: ReplicaReadReply
     switch result {
     case .record(let record): reply = self.reply(with: record, to: read, &effects)
+    case .incomplete(let record):
+      reply = record.bytes.count <= Int(read.inlineBytesMax) ? .incomplete(record) : .unreadable
     case .unreadable:
       noteDamage(read.key, &effects)
       reply = .unreadable
-    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned,
-      .failed:
+    case .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .gaps,
+      .scrubbed, .failed:
       return invariant(false, "a read answered by \(result)")
     }
     send(.replicaReadReply(reply), to: read.asker, read.envelope, now, &effects)
@@ -152,7 +154,8 @@ extension Shard {
     case .refused(let failure):
       guard let write = replicaWrites.remove(id) else { return }
       refuse(failure, write.asker, write.envelope, now, &effects)
-    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .failed:
+    case .record, .leased, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .incomplete, .gaps,
+      .scrubbed, .failed:
       invariant(false, "a join answered by \(result)")
     }
   }
@@ -179,7 +182,7 @@ extension Shard {
   }
 
   mutating func noteDamage(_ key: Key, _ effects: inout [Effect]) {
-    counters.damagedRecords += 1
+    rebuild.isStale = true
     if let partition = view.partition(of: key) { effects.append(.note(.damagedRecord(partition))) }
   }
 }

@@ -78,6 +78,10 @@ public struct StorageSnapshot: Equatable, Sendable {
   public var hints: [Hint] = []
   /// By target, each by place.
   public var marks: [Mark] = []
+  /// By part.
+  public var gaps: [Gap] = []
+  /// Damaged records that were put aside, in ring order.
+  public var quarantined: [Entry] = []
 
   public init() {}
 

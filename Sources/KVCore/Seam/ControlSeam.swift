@@ -17,6 +17,8 @@ public struct ControlRecovery: Equatable, Sendable {
   public var placed: [ClusterView.LiveLayout] = []
   /// The one source of randomness.
   public var seed: UInt64 = 0
+  /// For how long no rival may have been heard of before a node whose data went back in time begins anew.
+  public var rivalSilence = Span64.seconds(10)
   /// Where a node without a cluster asks for one: peer addresses.
   public var seeds: [Address] = []
 
@@ -54,6 +56,8 @@ extension Control {
     case measured(NodeDescription.Measurements, slow: [NodeID])
     /// The databases of all shards are open, and were made if they had to be.
     case shardsOpened
+    /// A shard must not mint in this epoch any more.
+    case renewEpoch(after: UInt32)
     /// The process is asked to end.
     case drain
     /// Everything that was under way has ended.
@@ -93,6 +97,8 @@ extension Control {
     case confirmed(Generation)
     /// A peer knows of a start that this one does not descend from.
     case overtaken(by: Generation, saysPeer: String)
+    /// Nobody has heard of a rival: this node goes on as the successor of that start, and rebuilds all of its copies.
+    case begunAnew(Generation, after: Generation)
     /// Clients' values are refused from now on, or taken again.
     case diskRoom(DiskRoom)
     /// This node knows of a later start of a peer than the one that claims to be it.

@@ -62,6 +62,13 @@ public struct ShardSettings: Equatable, Sendable {
   /// Exchanges under way at once, and keys that each of them mends at once.
   public var exchangesMax = 2
   public var mendsMax = 16
+  /// Pulls into gaps under way at once, and keys that each of them pulls at once: enough to hide the round trips.
+  public var pullsMax = 4
+  public var pullMendsMax = 32
+  /// Bytes a second that pulls may bring to this shard; 0 = no limit.
+  public var pullBytesPerSecond: UInt64 = 16 << 20
+  /// Bytes a second that the walk for cold damage reads; 0 = none.
+  public var scrubBytesPerSecond: UInt64 = 4 << 20
   /// Other owners' questions about trees under way at once; further ones are dropped.
   public var treeQueriesMax = 64
   /// Peers pinged in one period.
@@ -116,6 +123,8 @@ extension Shard {
     case store(StorageOperation, StorageID)
     case schedule(TimerID, at: Instant)
     case note(Event)
+    /// Parts of the copy have lost dots of this epoch: another one is wanted to mint under. Answered by a `view`.
+    case renewEpoch(after: UInt32)
     /// Nothing is acknowledged any more; the process ends with this message.
     case halt(String)
   }
@@ -134,8 +143,14 @@ extension Shard {
 
   /// What people may want to know; goes to the log.
   public enum Event: Equatable, Sendable {
-    /// A stored record does not agree with its checksums.
+    /// A stored record does not agree with its checksums, or the disk does not give it back.
     case damagedRecord(PartitionID)
+    /// Damaged records were put aside.
+    case quarantined(records: UInt64)
+    /// This node's copy has gaps: whole partitions, single keys.
+    case rebuildBegins(partitions: Int, keys: Int)
+    /// It has none any more.
+    case rebuilt(records: UInt64, bytes: UInt64, after: Span64)
     /// A peer sent a record that cannot be decoded.
     case malformedRecord(from: NodeID)
     /// A stamp lies ahead of this node's clock by more than the bound.

@@ -20,8 +20,11 @@ public struct StorageID: Hashable, Sendable {
 /// 5. A record, its Merkle leaf, its expiry entries, the hints that go with it and the request ids that it forgets change
 ///    together or not at all.
 /// 6. After `.failed` nothing more is answered: the node stops.
+/// 7. Whatever touches a damaged record puts it aside: in one batch the record goes, its bytes are kept elsewhere, its leaf
+///    follows, and a `Gap` is noted. Of an open gap nothing is told as if it were whole: reads are `.incomplete`, mints and
+///    `findRequest` `.unreadable`; joins are taken, and are contested.
 public enum StorageOperation: Equatable, Sendable {
-  /// The synced record of a key. Answer: `.record` or `.unreadable`.
+  /// The synced record of a key. Answer: `.record`, `.incomplete` or `.unreadable`.
   case read(Key)
   /// Answers: `.merged` and later `.synced`; or `.refused`, or `.unreadable`, and nothing changed. `hints`: owners that
   /// are known to miss it, each noted in the same batch, also when the merge changes nothing.
@@ -54,13 +57,19 @@ public enum StorageOperation: Equatable, Sendable {
   /// them with the tree, both as they are synced at one moment. No byte: the root alone. Answer: `.rescanned`, or
   /// `.unreadable`.
   case rescan(PartitionID, from: UInt32, bytesMax: Int)
+  /// Answer: `.gaps`, at once.
+  case listGaps
+  /// Answer: `.synced`.
+  case changeGaps([GapChange])
+  /// Reads records in ring order, after a key, to find those that are damaged: about so many bytes. Answer: `.scrubbed`.
+  case scrub(after: Key?, bytes: Int)
 
   /// The key whose operations keep their order; nil for what belongs to the shard.
   public var key: Key? {
     switch self {
     case .read(let key), .merge(let key, _, _), .findRequest(_, let key): key
     case .extendLease, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints, .keyDigests,
-      .listExpired, .rescan:
+      .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
       nil
     }
   }
@@ -161,7 +170,9 @@ public struct Lease: Hashable, Sendable {
 public enum StorageResult: Equatable, Sendable {
   /// The record; `.empty` when the key was never written.
   case record(EncodedRecord)
-  /// The stored record is damaged. It is never served and never joined onto.
+  /// What is held of the key may lack something: see `Gap`.
+  case incomplete(EncodedRecord)
+  /// The stored record is damaged, or the disk does not give it back. It is never served and never joined onto.
   case unreadable
   case merged(Merged)
   case synced
@@ -175,8 +186,23 @@ public enum StorageResult: Equatable, Sendable {
   case census(HintCensus)
   case expired(ExpiredPage)
   case rescanned(Rescan)
+  case gaps(GapCensus)
+  case scrubbed(ScrubPage)
   /// The log, a sync or the disk failed: the node stops and nothing is acknowledged any more.
   case failed(StorageFault)
+}
+
+/// How far a `scrub` has come.
+public struct ScrubPage: Equatable, Sendable {
+  /// The last key that was read; nil at the end of the ring.
+  public var last: Key?
+  /// What was read, keys and records.
+  public var bytes: Int
+
+  public init(last: Key?, bytes: Int) {
+    self.last = last
+    self.bytes = bytes
+  }
 }
 
 /// The outcome of a merge.
@@ -186,7 +212,8 @@ public struct Merged: Equatable, Sendable {
   /// For a join: what this replica holds and the incoming record does not cover. For a mint: set when other versions
   /// lie beside the new one.
   public var beside: Beside?
-  /// For a join: a version that it brings is replaced here already. See `ReplicaWriteReply.contested`.
+  /// For a join: a version that it brings is replaced here already, or this copy may lack something that it would have
+  /// to name. See `ReplicaWriteReply.contested`.
   public var isContested: Bool
   /// For a mint: the version as it was minted.
   public var minted: Version?

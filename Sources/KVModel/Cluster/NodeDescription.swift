@@ -111,6 +111,13 @@ public struct NodeDescription: Hashable, Sendable {
     public var writes: UInt64 = 0
     /// Only its disk's reserve is left: it refuses clients' values.
     public var isDiskNearlyFull = false
+    /// Partitions that it owns a copy of, and those of them that are whole; keys of the others that it may lack.
+    public var partitionsOwned: UInt32 = 0
+    public var partitionsWhole: UInt32 = 0
+    public var keysMissing: UInt64 = 0
+
+    /// Its copy may lack something, which it pulls from the other owners.
+    public var isRebuilding: Bool { partitionsWhole < partitionsOwned || keysMissing > 0 }
 
     public init() {}
   }
@@ -166,6 +173,7 @@ public struct NodeDescription: Hashable, Sendable {
 // | 1 | disk nearly full |
 // | 2 | peers, then for each: node id 8, health 1, since ms 8 |
 // | 2 | nodes that hints wait for, then for each: node id 8, keys 8, leaves 8, age ms 8 |
+// | 4, 4, 8 | only while it rebuilds: partitions owned, whole, keys missing |
 extension NodeDescription {
   func encode(into bytes: inout [UInt8]) {
     member.encode(into: &bytes)
@@ -194,6 +202,10 @@ extension NodeDescription {
     for waiting in measurements.hints {
       for value in [waiting.node.value, waiting.keys, waiting.marks, waiting.ageMs] { bytes.append(integer: value) }
     }
+    guard measurements.isRebuilding else { return }
+    bytes.append(integer: measurements.partitionsOwned)
+    bytes.append(integer: measurements.partitionsWhole)
+    bytes.append(integer: measurements.keysMissing)
   }
 
   init(from reader: inout ByteReader) throws(DecodeError) {
@@ -239,5 +251,10 @@ extension NodeDescription {
       let (keys, marks) = (try reader.u64(), try reader.u64())
       measurements.hints.append(Waiting(node: node, keys: keys, marks: marks, ageMs: try reader.u64()))
     }
+    if reader.remaining == 0 { return }
+    measurements.partitionsOwned = try reader.u32()
+    measurements.partitionsWhole = try reader.u32()
+    measurements.keysMissing = try reader.u64()
+    guard measurements.isRebuilding else { throw .notCanonical }
   }
 }

@@ -151,6 +151,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case hintOffer = 0x4d
   case hintWanted = 0x4e
   case hintDeclined = 0x4f
+  case treeGaps = 0x60
+  case treeGapsKnown = 0x61
 
   // Peers, about themselves.
   case claim = 0x50

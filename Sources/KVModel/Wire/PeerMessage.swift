@@ -4,7 +4,7 @@
 /// | type | body |
 /// |---|---|
 /// | replicaRead | longest record to send whole 4 (a longer one is answered by its digest), key |
-/// | replicaReadReply | state 1 (0 record, 1 digest, 2 unreadable), then record 4+n or digest 16 |
+/// | replicaReadReply | state 1 (0 record, 1 digest, 2 unreadable, 3 incomplete), then record 4+n or digest 16 |
 /// | replicaWrite | purpose 1 (0 write, 1 repair), minted dot 20 (zeros for a repair), key, record 4+n |
 /// | replicaWriteReply | state 1 (0 stored, 1 stored beside others, 2 refused, 3 contested), then stamp 8 and context 2+20·n, or `Failure` |
 /// | forwarded | type of the client's frame 1, its body |
@@ -66,8 +66,10 @@ public enum PeerMessage: Hashable, Sendable {
 public enum ReplicaReadReply: Hashable, Sendable {
   case record(EncodedRecord)
   case digest(Digest)
-  /// The copy is damaged; it counts towards no R.
+  /// The copy is damaged, or too long to be sent though it is incomplete; it counts towards no R.
   case unreadable
+  /// What is held of the key, though it may lack something: it counts towards no R, and may be joined.
+  case incomplete(EncodedRecord)
 }
 
 /// A record to be joined into an owner's copy.
@@ -173,7 +175,7 @@ extension PeerMessage {
       let tag = try reader.u8()
       guard let reply = RequestCheckReply(rawValue: tag) else { throw .unknownTag(tag) }
       self = .requestCheckReply(reply)
-    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined:
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown:
       self = .tree(try TreeMessage(type, from: &reader))
     case .hintOffer, .hintWanted, .hintDeclined: self = .handoff(try HandoffMessage(type, from: &reader))
     case .ping: self = .ping(clockMs: try reader.u64())
@@ -206,6 +208,9 @@ extension ReplicaReadReply {
       bytes.append(1)
       digest.encode(into: &bytes)
     case .unreadable: bytes.append(2)
+    case .incomplete(let record):
+      bytes.append(3)
+      bytes.append(blob: record.bytes)
     }
   }
 
@@ -214,6 +219,7 @@ extension ReplicaReadReply {
     case 0: self = .record(EncodedRecord(unverified: try reader.blob(max: Limits.recordBytesMax)))
     case 1: self = .digest(try Digest(from: &reader))
     case 2: self = .unreadable
+    case 3: self = .incomplete(EncodedRecord(unverified: try reader.blob(max: Limits.recordBytesMax)))
     case let tag: throw .unknownTag(tag)
     }
   }

@@ -62,6 +62,24 @@ public struct LeafPage: Hashable, Sendable {
   }
 }
 
+/// What of a partition may be missing in an owner's copy.
+public struct PartitionGaps: Hashable, Sendable {
+  /// Any key of it.
+  public var isWhole: Bool
+  /// Ascending; at most `TreeMessage.keysMax`.
+  public var keys: [Key]
+
+  public init(isWhole: Bool, keys: [Key]) {
+    self.isWhole = isWhole
+    self.keys = keys
+  }
+
+  public mutating func join(_ other: PartitionGaps) {
+    isWhole = isWhole || other.isWhole
+    keys = Set(keys).union(other.keys).sorted()
+  }
+}
+
 /// What owners say to each other to find where their copies differ.
 ///
 /// | type | body |
@@ -71,6 +89,8 @@ public struct LeafPage: Hashable, Sendable {
 /// | leafList | question 4, partition 2, leaf 4, keys wanted 2, after a key 1 (0 from the first), then that key |
 /// | leafListed | question 4, last 1, number 2, then each: key, digest 16 |
 /// | treeDeclined | question 4 |
+/// | treeGaps | question 4, partition 2 |
+/// | treeGapsKnown | question 4, whole 1, number of keys 2, then the keys, ascending |
 ///
 /// The question's number comes back in the answer, so that a late or second answer to an earlier one is known.
 public enum TreeMessage: Hashable, Sendable {
@@ -81,6 +101,10 @@ public enum TreeMessage: Hashable, Sendable {
   case listed(LeafPage, question: UInt32)
   /// It owns no copy, its own start is not confirmed, or it has too much to do.
   case declined(question: UInt32)
+  /// What may be missing there of a partition: asked, before it compares and again after it, by an owner whose own copy has
+  /// gaps. Who asks is answered though the partition may lack anything.
+  case askGaps(PartitionID, question: UInt32)
+  case gaps(PartitionGaps, question: UInt32)
 
   public static let nodesMax = 256
   public static let keysMax = 256
@@ -92,14 +116,16 @@ public enum TreeMessage: Hashable, Sendable {
     case .list: .leafList
     case .listed: .leafListed
     case .declined: .treeDeclined
+    case .askGaps: .treeGaps
+    case .gaps: .treeGapsKnown
     }
   }
 
   /// The partition that a question is about.
   public var partition: PartitionID? {
     switch self {
-    case .compare(let partition, _, _), .list(let partition, _, _, _, _): partition
-    case .differing, .listed, .declined: nil
+    case .compare(let partition, _, _), .list(let partition, _, _, _, _), .askGaps(let partition, _): partition
+    case .differing, .listed, .declined, .gaps: nil
     }
   }
 
@@ -108,7 +134,7 @@ public enum TreeMessage: Hashable, Sendable {
   private var question: UInt32 {
     switch self {
     case .compare(_, _, let question), .differing(_, let question), .list(_, _, _, _, let question),
-      .listed(_, let question), .declined(let question):
+      .listed(_, let question), .declined(let question), .askGaps(_, let question), .gaps(_, let question):
       question
     }
   }
@@ -136,6 +162,11 @@ extension TreeMessage {
       bytes.append(bool: after != nil)
       after?.encode(into: &bytes)
     case .declined: break
+    case .askGaps(let partition, _): bytes.append(integer: partition.index)
+    case .gaps(let gaps, _):
+      bytes.append(bool: gaps.isWhole)
+      bytes.append(integer: UInt16(gaps.keys.count))
+      for key in gaps.keys { key.encode(into: &bytes) }
     case .listed(let page, _):
       bytes.append(bool: page.isLast)
       bytes.append(integer: UInt16(page.entries.count))
@@ -150,6 +181,16 @@ extension TreeMessage {
     let question = try reader.u32()
     switch type {
     case .treeDeclined: self = .declined(question: question)
+    case .treeGaps: self = .askGaps(PartitionID(try reader.u16()), question: question)
+    case .treeGapsKnown:
+      let isWhole = try reader.bool()
+      var keys: [Key] = []
+      for _ in 0..<(try TreeMessage.count(max: TreeMessage.keysMax, &reader)) {
+        let key = try Key(from: &reader)
+        guard keys.last.map({ $0 < key }) ?? true else { throw .notCanonical }
+        keys.append(key)
+      }
+      self = .gaps(PartitionGaps(isWhole: isWhole, keys: keys), question: question)
     case .treeCompare:
       let partition = PartitionID(try reader.u16())
       var digests: [TreeDigest] = []

@@ -5,9 +5,12 @@ import Synchronization
 
 /// Whether the node serves its partitions.
 public enum Readiness: Equatable, Sendable {
-  case ready
+  /// With what there is to say beside it, for people.
+  case ready(remark: String? = nil)
   /// With the reason, for people.
   case notReady(String)
+
+  var isReady: Bool { if case .ready = self { true } else { false } }
 }
 
 /// Why the admin port could not be opened.
@@ -131,7 +134,7 @@ public final class AdminServer: @unchecked Sendable {
       return Page(status: "200 OK", type: PrometheusText.contentType, text: await scrape())
     case "/readyz":
       switch await readiness() {
-      case .ready: return Page(status: "200 OK", text: "ready\n")
+      case .ready(let remark): return Page(status: "200 OK", text: remark.map { "ready; \($0)\n" } ?? "ready\n")
       case .notReady(let reason): return Page(status: "503 Service Unavailable", text: "not ready: \(reason)\n")
       }
     default:

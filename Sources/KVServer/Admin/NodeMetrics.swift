@@ -84,6 +84,9 @@ public struct NodeMetrics: Sendable {
     public var requestBytesInFlight = 0
     /// What waits for owners that missed it.
     public var hints = HintCensus()
+    public var gaps = GapCensus()
+    /// That this shard has a copy of, and those that lack nothing.
+    public var partitions: (whole: Int, owned: Int) = (0, 0)
     /// Answered writes that wait to hear from their last owners.
     public var lagging = 0
     /// How long the oldest expired bytes have been due to be dropped.
@@ -103,7 +106,8 @@ public struct NodeMetrics: Sendable {
 extension NodeMetrics {
   /// Some 400 series, and four for each shard; none for a key, a partition or a client.
   public var families: [MetricFamily] {
-    nodeFamilies + gossipFamilies + requestFamilies + eventFamilies + hintFamilies + networkFamilies + shardFamilies
+    nodeFamilies + gossipFamilies + requestFamilies + eventFamilies + hintFamilies + rebuildFamilies
+      + networkFamilies + shardFamilies
       + StorageFamilies.families(shards)
   }
 

@@ -29,7 +29,7 @@ extension NodeServer {
     metrics.syncs = configuration.storage.durability == .sync
     metrics.shards = shards.map(\.metrics)
     metrics.layoutVersion = shards.first?.layoutVersion ?? 0
-    metrics.isReady = NodeServer.readiness(of: shards) == .ready
+    metrics.isReady = NodeServer.readiness(of: shards).isReady
     metrics.peersKnown = UInt64(shards.first?.peersKnown ?? 0)
     metrics.peersUp = UInt64(shards.first?.peersUp ?? 0)
     metrics.clients = NodeServer.traffic(of: shards.map(\.clients))
@@ -63,6 +63,15 @@ extension NodeServer {
   /// Whether the node is a member of a cluster and all its shards are open. Not after `stop`.
   public func readiness() async -> Readiness { NodeServer.readiness(of: await shardSnapshots()) }
 
+  /// What there is to say beside it: the node takes part, and hands on what it cannot read itself.
+  static func remark(of shards: [ShardSnapshot]) -> String? {
+    let owned = shards.reduce(0) { $0 + $1.metrics.partitions.owned }
+    let whole = shards.reduce(0) { $0 + $1.metrics.partitions.whole }
+    let keys = shards.reduce(0) { $0 + $1.metrics.gaps.keys }
+    if whole == owned, keys == 0 { return nil }
+    return "rebuilding: \(whole) of its \(owned) partitions are whole, \(keys) keys are missing beside"
+  }
+
   private static func readiness(of shards: [ShardSnapshot]) -> Readiness {
     if shards.contains(where: { $0.layoutVersion == 0 }) {
       return .notReady("it belongs to no cluster yet; form one by: kvctl cluster init")
@@ -73,7 +82,7 @@ extension NodeServer {
     if standings.contains(.unconfirmed) {
       return .notReady("no majority has confirmed yet that its data are the latest")
     }
-    return .ready
+    return .ready(remark: remark(of: shards))
   }
 
   private func shardSnapshots() async -> [ShardSnapshot] {
@@ -135,6 +144,8 @@ extension ShardHost {
     metrics.hints = shard.hints
     metrics.lagging = shard.lagging
     metrics.sweepLagMs = shard.sweepLag.milliseconds
+    metrics.gaps = shard.gaps
+    metrics.partitions = shard.wholePartitions
     metrics.shareBytes = rocks?.shareBytes ?? []
     var peers = NodeMetrics.Traffic(links.account)
     peers.connections = UInt64(links.count)

@@ -49,7 +49,7 @@ extension NodeMetrics {
       ("hint_offers_refused", "Offers of hints that were for nobody here.", { $0.offersRefused }),
       ("versions_swept", "Versions whose bytes were dropped after their expiry.", { $0.versionsSwept }),
       ("swept_bytes", "Bytes that were dropped with them.", { $0.bytesSwept }),
-      ("damaged_records", "Stored records that could not be read.", { $0.damagedRecords }),
+      ("damaged_records", "Stored records that were damaged and put aside.", { $0.damagedRecords }),
       ("malformed_records", "Records of peers that could not be read.", { $0.malformedRecords }),
       ("malformed_trees", "Lists of keys from peers that held what was not asked for.", { $0.malformedTrees }),
       ("clock_refusals", "Writes refused for a stamp too far ahead.", { $0.clockRefusals }),

@@ -42,13 +42,18 @@ extension ControlHost {
       logger.error(
         """
         this node's data went back in time: a peer knows of a later start of it; an old copy of the data directory was \
-        restored, or another process runs with a copy of it; this node takes no part; stop it and put the latest data \
-        directory back
+        restored, or another process runs with a copy of it; this node takes no part until no other process of it has \
+        been heard of for a while, and then rebuilds its copies from its peers; if the latest data directory is still \
+        there, stop this node and put it back
         """,
         metadata: ["peer": "\(name)", "known": "\(known.number)"])
+    case .begunAnew(let generation, after: let known):
+      logger.warning(
+        "no other process of this node is heard of: it goes on, and rebuilds all of its copies from its peers",
+        metadata: ["generation": "\(generation.number)", "after": "\(known.number)"])
     case .peerOvertaken(let id, let name, claimed: let claimed, known: let known):
       logger.error(
-        "a peer's data went back in time, or there are two of it; it takes no part",
+        "a peer's data went back in time, or there are two of it; it takes no part yet",
         metadata: ["peer": "\(name)", "id": "\(id)", "claimed": "\(claimed.number)", "known": "\(known.number)"])
     case .member(let id, let name, let state): note(id, name, state)
     case .moved(let id, let name, peerAddress: let address):

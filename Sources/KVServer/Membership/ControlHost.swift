@@ -159,6 +159,10 @@ final class ControlHost: @unchecked Sendable {
     loop.execute { [self] in step(.linkRefused(peer, refusal)) }
   }
 
+  func onEpochUsedUp(_ epoch: UInt32) {
+    loop.execute { [self] in step(.renewEpoch(after: epoch)) }
+  }
+
   func onMistaken(for peer: NodeID, of cluster: ClusterID) {
     loop.execute { [self] in step(.mistaken(for: peer, of: cluster)) }
   }

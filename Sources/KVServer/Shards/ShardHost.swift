@@ -176,6 +176,7 @@ final class ShardHost: @unchecked Sendable {
     case .schedule(let timer, at: let at):
       if let timers { loop.schedule(at: at.nanoseconds, timer.raw, for: timers) }
     case .note(let event): note(event)
+    case .renewEpoch(after: let epoch): node.control.onEpochUsedUp(epoch)
     case .halt(let reason): node.halt(reason)
     }
   }
@@ -183,7 +184,24 @@ final class ShardHost: @unchecked Sendable {
   private func note(_ event: Shard.Event) {
     switch event {
     case .damagedRecord(let partition):
-      logger.error("a stored record is damaged", metadata: ["partition": "\(partition)", "shard": "\(index)"])
+      logger.error(
+        "a stored record is damaged, or the disk does not give it back",
+        metadata: ["partition": "\(partition)", "shard": "\(index)"])
+    case .quarantined(let records):
+      logger.error(
+        "damaged records were put aside; they are rebuilt from the other owners",
+        metadata: ["records": "\(records)", "shard": "\(index)"])
+    case .rebuildBegins(let partitions, let keys):
+      logger.warning(
+        "this copy may lack something; it is pulled from the other owners, and takes writes meanwhile",
+        metadata: ["partitions": "\(partitions)", "keys": "\(keys)", "shard": "\(index)"])
+    case .rebuilt(let records, let bytes, let span):
+      logger.notice(
+        "the copy is whole again",
+        metadata: [
+          "records": "\(records)", "bytes": "\(bytes)", "seconds": "\(span.milliseconds / 1_000)",
+          "shard": "\(index)",
+        ])
     case .malformedRecord(let peer):
       logger.error("a peer sent a record that cannot be decoded", metadata: ["peer": "\(peer)"])
     case .clockSkew(let peer, let aheadMs):

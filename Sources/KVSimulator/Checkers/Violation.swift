@@ -10,6 +10,8 @@ public enum Invariant: String, Equatable, Sendable, CaseIterable {
   case session = "SE"
   /// After the faults end, replicas of what was read are equal, byte for byte.
   case convergence = "CV"
+  /// What was damaged or lost is never served, and is rebuilt from the other owners.
+  case noCorruption = "NC"
   /// No stamp runs further ahead than the bound.
   case clockBound = "CB"
   /// Memory, queues and siblings stay under their caps.

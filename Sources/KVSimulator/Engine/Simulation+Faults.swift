@@ -123,7 +123,7 @@ extension Simulation {
     trace.line(time) { "\(node.name) goes back to generation \(image.state.generation.number)" }
     node.state = image.state
     node.disks = image.disks
-    node.hasGoneBack = true
+    hasDamage = true
     queue.push(.start(node: node.index), at: time + 1_000_000)
   }
 

@@ -13,7 +13,7 @@ extension Simulation {
 
   /// Hints for nodes that are back come to none.
   func awaitHandoff(_ core: [Int]) {
-    guard !hasDamage else { return }
+    guard !isDamaged(core) else { return }
     let end = time + Simulation.handoffSpan
     while violations.isEmpty, let waiting = waiting(among: core) {
       if time >= end { return fail(Violation(.quiet, "\(waiting), long after the faults ended")) }

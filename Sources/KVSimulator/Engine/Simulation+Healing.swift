@@ -23,7 +23,8 @@ extension Simulation {
     for node in nodes { heal(node, isCore: core.contains(node.index)) }
     for a in nodes.indices { for b in nodes.indices where a < b { planConnect(a, b, soon: true) } }
     for client in clients.indices { clients[client].isResting = true }
-    if !runEvents(for: Simulation.settlingSpan, until: { self.isConnected(core) }), violations.isEmpty {
+    let span = Simulation.settlingSpan + 2 * options.rivalSilence
+    if !runEvents(for: span, until: { self.isConnected(core) }), violations.isEmpty {
       fail(Violation(.liveness, "the core is not connected and confirmed though the faults have ended"))
     }
     finishWorkload()
@@ -35,6 +36,7 @@ extension Simulation {
     // Who was paused takes everybody for slow until each has answered a ping.
     runEvents(for: Simulation.settlingSpan) { self.areNear(core) }
     awaitAgreement(core)
+    awaitRebuild(core)
     awaitConvergence(core)
     if violations.isEmpty { awaitHandoff(core) }
     if violations.isEmpty { checkReceipts(core) }
@@ -70,7 +72,7 @@ extension Simulation {
   private func drawCore() -> [Int] {
     var core = nodes.indices.filter { !nodes[$0].takesNoPart }
     let spare = options.copies - max(options.readQuorum, options.writeQuorum)
-    // A damaged copy counts as away for its key; who may hold one stays in, but leaves no room for others.
+    // A damaged copy counts as away for its key, and is rebuilt from each other owner.
     var missing = nodes.count - core.count
     let majority = nodes.count / 2 + 1
     if hasDamage || nodeDraws.chance(1, of: 2) { return core }
@@ -131,7 +133,7 @@ extension Simulation {
 
   /// One after the other, every key is read, written, and read again.
   private func serveEveryKey(_ core: [Int]) {
-    let isWhole = core.count == nodes.count && !hasDamage
+    let isWhole = core.count == nodes.count
     for key in keys.indices where violations.isEmpty {
       ask("read") { self.read(key, .quorum, at: 0) }
       if key % 2 == 0 { ask("write") { self.write(key, .put, context: nil, at: 0) } }
@@ -169,7 +171,7 @@ extension Simulation {
   /// Owners compare their copies by themselves, or hand over what others missed: without a read all copies become equal,
   /// and so do the trees.
   private func awaitConvergence(_ core: [Int]) {
-    guard options.exchangeInterval > 0 || doHintsSuffice(core), !hasDamage else { return }
+    guard options.exchangeInterval > 0 || doHintsSuffice(core), !isDamaged(core) else { return }
     let healers = options.exchangeInterval > 0 ? "exchanges do" : "hints do"
     let end = time + Simulation.convergenceSpan
     while violations.isEmpty, let difference = difference(among: core) {
@@ -203,7 +205,7 @@ extension Simulation {
 
   /// With all members well, every key was read from all its owners: now their copies are equal, byte for byte.
   private func compareReplicas(_ core: [Int]) {
-    guard core.count == nodes.count, !hasDamage, let difference = difference(among: core) else { return }
+    guard core.count == nodes.count, let difference = difference(among: core) else { return }
     fail(Violation(.convergence, "\(difference), which was read from all owners"))
   }
 

@@ -319,6 +319,7 @@ extension PeerMessage {
     case .replicaReadReply(.record(let record)): "has \(record.bytes.count) bytes"
     case .replicaReadReply(.digest): "has a digest"
     case .replicaReadReply(.unreadable): "cannot read"
+    case .replicaReadReply(.incomplete(let record)): "has \(record.bytes.count) bytes, and may lack some"
     case .replicaWrite(let write):
       switch write.purpose {
       case .write(let minted): "write \(write.key.text) \(minted)"
@@ -336,6 +337,8 @@ extension PeerMessage {
     case .tree(.list(let partition, let leaf, _, _, _)): "list leaf \(leaf) of partition \(partition)"
     case .tree(.listed(let page, _)): "lists \(page.entries.count) keys"
     case .tree(.declined): "declines"
+    case .tree(.askGaps(let partition, _)): "what is missing of partition \(partition)"
+    case .tree(.gaps(let gaps, _)): gaps.isWhole ? "anything may be missing" : "\(gaps.keys.count) keys are missing"
     case .handoff(.offer(let offer, _)):
       "offers \(offer.entries.map(\.key.text).joined(separator: " ")) of partition \(offer.partition)"
     case .handoff(.wanted(let places, let credit, _)): "wants \(places.count), and then waits \(credit.pauseMs) ms"

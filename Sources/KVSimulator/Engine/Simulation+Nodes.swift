@@ -67,6 +67,7 @@ extension Simulation {
       state: node.state, member: member, settings: layout.settings, syncs: true, release: "simulated")
     recovery.placed = [placed]
     recovery.seed = gossipDraws.next()
+    recovery.rivalSilence = Span64(nanoseconds: options.rivalSilence)
     node.isReserveAnnounced = false
     stepControl(node, .recovered(recovery))
     measureDisk(of: node)
@@ -90,7 +91,8 @@ extension Simulation {
         }
       case .liveness(let liveness):
         for shard in node.shards.indices where node.isUp { turn(node, shard, .dead(liveness.dead)) }
-      case .respond, .note, .visit, .exit: break
+      case .note(let event): trace.line(time) { "\(node.name) notes \(event)" }
+      case .respond, .visit, .exit: break
       }
     }
   }
@@ -109,6 +111,8 @@ extension Simulation {
         settings.sweepInterval = .milliseconds(options.sweeps.intervalMs)
         settings.sweepMargin = .milliseconds(options.sweeps.marginMs)
         settings.sweepKeysPerSecond = Int(options.sweeps.keysPerSecond)
+        settings.scrubBytesPerSecond = options.scrubBytesPerSecond
+        settings.pullBytesPerSecond = options.pullBytesPerSecond
         let recovery = ShardRecovery(
           identity: ShardIdentity(node: node.id, shard: shard, shards: node.shards.count),
           actor: Actor(node: node.id, epoch: node.state.epoch), lease: node.disks[shard].recoveredLease,
@@ -234,7 +238,8 @@ extension Simulation {
           queue.push(
             .timer(node: node.index, incarnation: node.incarnation, shard: shard, timer), at: max(due, time + 1))
         }
-      case .note: break
+      case .note(let event): trace.line(time) { "\(node.name)/\(shard) notes \(event)" }
+      case .renewEpoch(after: let epoch): stepControl(node, .renewEpoch(after: epoch))
       case .halt(let reason): halt(node, reason)
       }
     }
@@ -331,6 +336,9 @@ extension StorageOperation {
     case .merge(let key, .sweep(let wall), _): "sweep \(key.text), due at \(wall.milliseconds)"
     case .listExpired(let wall, _, _): "list what is due at \(wall.milliseconds)"
     case .rescan(let partition, let leaf, _): "read partition \(partition) again from leaf \(leaf)"
+    case .listGaps: "list gaps"
+    case .changeGaps(let changes): "gaps: \(changes.map { "\($0)" }.joined(separator: ", "))"
+    case .scrub(let after, _): "scrub after \(after?.text ?? "none")"
     }
   }
 
@@ -359,6 +367,7 @@ extension StorageResult {
   var brief: String {
     switch self {
     case .record(let record): record.brief
+    case .incomplete(let record): "incomplete: \(record.brief)"
     case .unreadable: "unreadable"
     case .merged(let merged):
       "merged into \(merged.record.brief)\(merged.minted.map { ", minted \($0.dot) at \($0.stamp)" } ?? "")"
@@ -371,6 +380,8 @@ extension StorageResult {
     case .census(let census): "\(census.keys) hints, \(census.marks) marks"
     case .expired(let page): "\(page.entries.count) due"
     case .rescanned(let rescan): "\(rescan.keys) keys read again"
+    case .gaps(let census): "\(census.open.count) gaps, barred \(census.barred)"
+    case .scrubbed(let page): "scrubbed \(page.bytes) bytes up to \(page.last?.text ?? "the end")"
     case .request(let seen): seen ? "seen" : "not seen"
     case .failed(let fault): "failed: \(fault.detail)"
     }

@@ -95,7 +95,7 @@ public final class Simulation {
   var lastFaultyArrival: UInt64 = 0
   /// A process has ended while faults acted: it may have known of owners that missed a write, and not have noted them.
   var hasLostProcess = false
-  /// A bit was flipped somewhere: that copy stays unreadable.
+  /// A bit was flipped somewhere, or a node ran on an old image of its disks.
   var hasDamage = false
 
   // Kept between turns, so that they do not allocate.

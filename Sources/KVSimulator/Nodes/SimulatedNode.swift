@@ -51,10 +51,8 @@ final class SimulatedNode {
   var isLeftOut = false
   /// Its disks were wiped: it is no member any more.
   var isStranger = false
-  /// It runs on an old image of its disks.
-  var hasGoneBack = false
-  /// No member, or not to be trusted: it must serve nobody any more.
-  var takesNoPart: Bool { isStranger || hasGoneBack }
+  /// No member: it must serve nobody any more.
+  var takesNoPart: Bool { isStranger }
   /// Copies of its disks, by the fault that will put them back.
   var images: [Int: (state: NodeState, disks: [SimulatedDisk])] = [:]
   /// Highest stamp of a peer's write that a shard accepted, for the clock's checker.

@@ -34,8 +34,8 @@ public struct Fault: Equatable, Sendable {
     case bitFlip = "bit-flip"
     /// A node's disks are lost while it is down: it comes back as a stranger.
     case wipe
-    /// A node runs on an old image of its disks: taken when the fault begins, put back when it ends. It takes no part
-    /// from then on.
+    /// A node runs on an old image of its disks: taken when the fault begins, put back when it ends. It begins anew, and
+    /// rebuilds its copies.
     case goBack = "go-back"
 
     /// After these clocks may be further apart than is promised.

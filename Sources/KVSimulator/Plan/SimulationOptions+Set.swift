@@ -18,6 +18,7 @@ extension SimulationOptions {
     ("sweep-interval", "milliseconds, 0 = never"), ("sweep-margin", "milliseconds"), ("ttl", "milliseconds at most"),
     ("deletes", "weight of deletes, with a context and without"),
     ("expiring", "weight of puts that expire, and of reads when they do"),
+    ("scrub", "bytes a second, 0 = never"), ("pulls", "bytes a second, 0 = no limit"),
   ]
 
   /// Sets one option, as `--set name=value` does.
@@ -47,6 +48,8 @@ extension SimulationOptions {
       let count = try whole(value, 1, 8, name)
       shards = shards.map { _ in count }
     case "exchange-interval": exchangeInterval = UInt64(try whole(value, 0, 60_000, name)) * 1_000_000
+    case "scrub": scrubBytesPerSecond = UInt64(try whole(value, 0, 1_000_000_000, name))
+    case "pulls": pullBytesPerSecond = UInt64(try whole(value, 0, 1_000_000_000, name))
     case "hints": hintKeysMax = value == "none" ? nil : try whole(value, 0, 1_000_000, name)
     case "sweep-interval": sweeps.intervalMs = UInt64(try whole(value, 0, 60_000, name))
     case "sweep-margin": sweeps.marginMs = UInt64(try whole(value, 0, 3_600_000, name))

@@ -21,6 +21,12 @@ public struct SimulationOptions: Equatable, Sendable {
   public var hintKeysMax: Int? = 1_000_000
   /// How a shard drops the bytes of what has expired; an interval of 0 = never.
   public var sweeps = Sweeps()
+  /// The walk for damage that nobody reads; 0 = none.
+  public var scrubBytesPerSecond: UInt64 = 0
+  /// What pulls into gaps may bring a second; 0 = no limit.
+  public var pullBytesPerSecond: UInt64 = 0
+  /// For how long a node whose data went back in time looks for another one of its id, nanoseconds.
+  public var rivalSilence: UInt64 = 10_000_000_000
 
   public var workload = Workload()
   public var network = Network()
@@ -126,6 +132,7 @@ public struct SimulationOptions: Equatable, Sendable {
     options.exchangeInterval = [0, 0, 20_000_000, 100_000_000][prng.index(4)]
     options.drawHints(&prng)
     options.drawSweeps(&prng)
+    options.drawRebuild(&prng)
     return options
   }
 
@@ -181,6 +188,14 @@ public struct SimulationOptions: Equatable, Sendable {
       workload.weights[.getAtExpiry] = 20
       workload.ttlMsMax = [30, 300, 2_000][prng.index(3)]
     }
+  }
+
+  /// Where bits flip something must look for them.
+  private mutating func drawRebuild(_ prng: inout PRNG) {
+    let scrub: UInt64 = [40_000, 400_000][prng.index(2)]
+    if faults.contains(.bitFlip) || prng.chance(1, of: 4) { scrubBytesPerSecond = scrub }
+    pullBytesPerSecond = [0, 0, 2_000, 50_000][prng.index(4)]
+    rivalSilence = [100_000_000, 300_000_000, 10_000_000_000][prng.index(3)]
   }
 
   private mutating func drawCluster(_ prng: inout PRNG) {
@@ -250,7 +265,9 @@ public struct SimulationOptions: Equatable, Sendable {
       "cluster: \(nodes) nodes, shards \(shards.map(String.init).joined(separator: " ")), N=\(copies) "
         + "R=\(readQuorum) W=\(writeQuorum), 2^\(partitionBits) partitions, records inline up to \(inlineBytesMax) bytes, "
         + (exchangeInterval == 0 ? "no exchanges" : "an exchange every \(milliseconds(exchangeInterval))") + ", "
-        + (hintKeysMax.map { "up to \($0) hints" } ?? "no hints"),
+        + (hintKeysMax.map { "up to \($0) hints" } ?? "no hints") + ", "
+        + (scrubBytesPerSecond == 0 ? "no scrub" : "scrub \(scrubBytesPerSecond) bytes/s") + ", "
+        + (pullBytesPerSecond == 0 ? "pulls unpaced" : "pulls \(pullBytesPerSecond) bytes/s"),
       "what expired is swept: "
         + (sweeps.intervalMs == 0
           ? "never"

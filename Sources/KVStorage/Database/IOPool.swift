@@ -13,16 +13,31 @@ enum Load: Sendable {
   case digests([Key], ShardGeometry, StorageID)
   case expired(upTo: WallTime, after: ExpiryEntry?, limit: Int, StorageID)
   case rescan(RescanQuery, ShardGeometry, StorageID)
+  case scrub(after: Key?, bytes: Int, StorageID)
+  /// Of a key whose record does not decode: what of its leaf is damaged.
+  case inspect(Key, ShardGeometry)
+  /// Of a table file with a damaged block: what must go with it.
+  case locate(String)
+  case drop(DropPlan)
+  /// Of a partition whose table files are gone: by how much its leaves are off.
+  case recount(PartitionID, ShardGeometry)
 
   enum Outcome: Sendable {
     /// The stored bytes, empty if there are none.
     case record([UInt8])
     case request(seen: Bool)
     case leaf(LeafPage)
-    case hints(HintPage)
-    case digests([Digest])
     case expired(ExpiredPage)
     case rescan(Rescan, RescannedLeaves)
+    /// With the keys whose records turned out to be damaged.
+    case hints(HintPage, damaged: [Key])
+    case digests([Digest], damaged: [Key])
+    case scrubbed(ScrubPage, damaged: [Key])
+    case inspected(Inspection)
+    case located(DropPlan?)
+    /// How many files are gone.
+    case dropped(Int)
+    case recounted([(place: LeafPlace, digest: Digest)])
     /// The record's bytes are damaged.
     case damaged
     case failed(RocksDBError)
@@ -31,17 +46,17 @@ enum Load: Sendable {
   /// The key whose operations wait for it.
   var key: Key? {
     switch self {
-    case .record(let key), .request(_, let key): key
-    case .leaf, .hints, .digests, .expired, .rescan: nil
+    case .record(let key), .request(_, let key), .inspect(let key, _): key
+    case .leaf, .hints, .digests, .expired, .rescan, .scrub, .locate, .drop, .recount: nil
     }
   }
 
   /// The operation that it is for, where it is of no one key.
   var operation: StorageID? {
     switch self {
-    case .record, .request: nil
+    case .record, .request, .inspect, .locate, .drop, .recount: nil
     case .leaf(_, _, _, _, let id), .hints(_, _, let id), .digests(_, _, let id), .expired(_, _, _, let id),
-      .rescan(_, _, let id):
+      .rescan(_, _, let id), .scrub(_, _, let id):
       id
     }
   }
@@ -122,10 +137,36 @@ final class IOPool: Sendable {
     case .request(let id, let key): find(id, key)
     case .leaf(let place, let geometry, let after, let limit, _): list(place, geometry, after: after, limit: limit)
     case .hints(let query, let geometry, _): database.list(query, geometry)
-    case .digests(let keys, let geometry, _): .digests(keys.map { database.state(of: $0, geometry).digest })
     case .expired(let wall, let after, let limit, _): database.listExpired(upTo: wall, after: after, limit: limit)
     case .rescan(let query, let geometry, _): database.rescan(query, geometry)
+    case .digests(let keys, let geometry, _): digests(of: keys, geometry)
+    case .scrub(let after, let bytes, _):
+      answer(database.scrub(after: after, bytes: bytes)) { .scrubbed($0.page, damaged: $0.damaged) }
+    case .inspect(let key, let geometry):
+      answer(database.inspect(LeafPlace(of: key, geometry), geometry)) { .inspected($0) }
+    case .locate(let file): .located(database.plan(toDrop: file))
+    case .drop(let plan): .dropped(database.drop(plan))
+    case .recount(let partition, let geometry): answer(database.recount(partition, geometry)) { .recounted($0) }
     }
+  }
+
+  private func answer<Value>(
+    _ result: Result<Value, RocksDBError>, _ outcome: (Value) -> Load.Outcome
+  ) -> Load.Outcome {
+    switch result {
+    case .success(let value): outcome(value)
+    case .failure(let error): .failed(error)
+    }
+  }
+
+  private func digests(of keys: [Key], _ geometry: ShardGeometry) -> Load.Outcome {
+    var damaged: [Key] = []
+    let digests = keys.map { key -> Digest in
+      let state = database.state(of: key, geometry)
+      if state == .damaged { damaged.append(key) }
+      return state.digest
+    }
+    return .digests(digests, damaged: damaged)
   }
 
   /// A leaf is one range of the data, since they lie in ring order.

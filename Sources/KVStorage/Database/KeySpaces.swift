@@ -255,7 +255,7 @@ extension StoredIdentity {
 }
 
 /// Reads what stands between a revision byte 1 and a checksum.
-private func sealed<R>(
+func sealed<R>(
   _ bytes: [UInt8], _ body: (inout ByteReader) throws(DecodeError) -> R
 ) throws(DecodeError) -> R {
   try bytes.decode { (bytes) throws(DecodeError) in

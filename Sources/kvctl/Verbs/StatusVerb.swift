@@ -56,12 +56,22 @@ enum StatusDocument {
   private static func cells(_ row: ClusterHealth.Row, of copies: Int) -> [String] {
     let measured = row.description?.measurements
     return [
-      row.member.name, word(row.condition), row.member.zone.isEmpty ? "-" : row.member.zone,
+      row.member.name, state(row), row.member.zone.isEmpty ? "-" : row.member.zone,
       JSON.fixed(Double(row.member.weight) / 100, digits: 1),
       Units.percent(UInt64(row.copies), of: UInt64(copies), digits: 1),
       measured.map(disk) ?? "-", measured.map(latencies) ?? "-", measured.map { "\($0.hintsWaiting)" } ?? "-",
       measured.map(repaired) ?? "-",
     ]
+  }
+
+  /// How much of its copy is whole, while it is up and not all of it is.
+  private static func state(_ row: ClusterHealth.Row) -> String {
+    guard case .up = row.condition, let measured = row.description?.measurements, measured.isRebuilding else {
+      return word(row.condition)
+    }
+    if measured.partitionsWhole == measured.partitionsOwned { return "mends \(measured.keysMissing) keys" }
+    let percent = Units.percent(UInt64(measured.partitionsWhole), of: UInt64(measured.partitionsOwned), digits: 0)
+    return "rebuilds \(percent)"
   }
 
   static func word(_ condition: ClusterHealth.Condition) -> String {
@@ -138,6 +148,15 @@ enum StatusDocument {
       ("keys", .integer(measured.keys)), ("reads", .integer(measured.reads)), ("writes", .integer(measured.writes)),
       ("read_p99_us", .integer(measured.readP99Us)), ("write_p99_us", .integer(measured.writeP99Us)),
       ("hints_waiting", .integer(measured.hintsWaiting)),
+      (
+        "rebuild",
+        measured.isRebuilding
+          ? .object([
+            ("partitions_whole", .integer(UInt64(measured.partitionsWhole))),
+            ("partitions_owned", .integer(UInt64(measured.partitionsOwned))),
+            ("keys_missing", .integer(measured.keysMissing)),
+          ]) : .null
+      ),
       ("repair_age_ms", measured.repairAgeMs == .max ? .null : .integer(measured.repairAgeMs)),
     ]
   }

@@ -6,7 +6,7 @@ import Logging
 /// Every key, in the order of the shipped file. The defaults are those of the types that hold the values.
 enum SettingTable {
   static let all: [Setting] =
-    cluster + node + addresses + [seeds, durability] + limits + [exchanges] + hints + expiry + storage + log
+    cluster + node + addresses + [seeds, durability] + limits + [exchanges] + rebuild + hints + expiry + storage + log
 
   /// The first of a setting's words, where it has more than one.
   static let sections: [String] = all.reduce(into: []) { sections, setting in
@@ -144,6 +144,15 @@ enum SettingTable {
     "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(0...60_000),
     "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes; 0 = never"
   )
+
+  private static let rebuild: [Setting] = [
+    .number(
+      "rebuild.rate", \.node.pullBytesPerSecond, .bytes((64 << 10)...(1 << 40), or: 0),
+      "a second that pulls into this node's own copies may bring; the foreground's p99 stays; 0 = no limit"),
+    .number(
+      "rebuild.scrub_rate", \.node.scrubBytesPerSecond, .bytes((4 << 10)...(1 << 40), or: 0),
+      "a second that are read to find damage that nobody reads; 4MiB: 10 TB in a month; 0 = none"),
+  ]
 
   private static let hints: [Setting] = [
     .number(

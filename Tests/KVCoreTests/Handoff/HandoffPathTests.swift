@@ -42,9 +42,12 @@ struct HandoffPathTests {
       case .send(let message, to: let node, let envelope): sent.append((message, node, envelope))
       case .respond(let response, to: _): answers.append(response)
       case .schedule(let timer, at: let at): timers.append((at, timer))
-      case .note, .halt: break
+      case .note, .renewEpoch, .halt: break
       case .store(let operation, let id):
-        stored.append(operation)
+        switch operation {
+        case .listGaps, .scrub: break
+        default: stored.append(operation)
+        }
         var results: [StorageCompletion] = []
         storage.submit(operation, id: id, results: &results)
         storage.endTurn(results: &results)

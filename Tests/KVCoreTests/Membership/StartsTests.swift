@@ -108,7 +108,88 @@ struct StartsTests {
     #expect(again.control.standing == .overtaken)
     #expect(again.control.describe(again.now).state == .wentBack)
     _ = again.step(.linkChanged(NodeID(2), isUp: true))
+    _ = again.step(.persisted)
     let verdict = ControlMessage.verdict(.cannotTell, onNonce: 105)
     #expect(again.step(.message(.claim(Self.claim(5, after: [4])), from: NodeID(2))) == [.send(verdict, to: NodeID(2))])
+  }
+
+  /// Node 1 of three, overtaken by start 40, which nodes 2 and 3 know of.
+  private static func overtaken(by witnesses: [UInt64]) -> ControlTests.Node {
+    var node = restarted()
+    for peer in witnesses { _ = node.step(.linkChanged(NodeID(peer), isUp: true)) }
+    _ = node.step(.persisted)
+    for peer in witnesses {
+      let refusal = ControlMessage.verdict(.refused(known: start(40)), onNonce: node.control.state.generation.nonce)
+      _ = node.step(.message(refusal, from: NodeID(peer)))
+      if !node.control.pending.isEmpty { _ = node.step(.persisted) }
+    }
+    return node
+  }
+
+  @Test func `hazard 07: an old image goes on under numbers that nobody has used, once no rival is heard of`() throws {
+    var node = Self.overtaken(by: [2, 3])
+    let old = node.control.state
+    node.now.instant = node.now.instant.advanced(by: .milliseconds(9_900))
+    #expect(
+      !node.step(.timer).contains { if case .persist = $0 { true } else { false } }, "a rival may only be starting")
+    node.now.instant = node.now.instant.advanced(by: .milliseconds(200))
+    let effects = node.step(.timer)
+    let state = node.control.state
+    #expect(effects.contains(.persist(state)) && state.generation.number == 41 && state.life == 41)
+    #expect(state.ancestors.first == Self.start(40).nonce && state.ancestors.contains(old.generation.nonce))
+    #expect(UInt64(state.epoch) == 41 * NodeState.epochsPerStart && state.known.isEmpty && state.overtakenBy == nil)
+    let begun = node.step(.persisted)
+    #expect(
+      begun.contains { effect in
+        guard case .publish(let view) = effect else { return false }
+        return view.life == 41 && view.epoch == state.epoch && view.standing == .unconfirmed
+      })
+    #expect(
+      begun.contains {
+        if case .send(.claim(let claim), to: _) = $0 { claim.generation == state.generation } else { false }
+      })
+    let verdict = Starts.judge(
+      GenerationClaim(generation: state.generation, ancestors: state.ancestors, isConfirmed: false),
+      known: Self.start(40))
+    #expect(verdict == .accepted, "its peers take it for the successor of the start that they know")
+    // Of others it can say nothing until they tell it what a majority has confirmed.
+    let claim = Self.claim(5, after: [4])
+    let silent = node.step(.message(.claim(claim), from: NodeID(2)))
+    #expect(silent.contains(.send(.verdict(.cannotTell, onNonce: claim.generation.nonce), to: NodeID(2))))
+    _ = node.step(.message(.claim(Self.claim(5, after: [4], isConfirmed: true)), from: NodeID(2)))
+    #expect(node.control.state.knownStart(of: NodeID(2)) == Self.start(5))
+  }
+
+  @Test func `hazard 34: who is refused as a double, or not heard by enough, does not begin anew`() {
+    var alone = Self.overtaken(by: [2])
+    alone.now.instant = alone.now.instant.advanced(by: .seconds(60))
+    _ = alone.step(.timer)
+    #expect(alone.control.state.overtakenBy == Self.start(40), "node 3 may know of a later start")
+    var double = Self.overtaken(by: [2, 3])
+    for _ in 0..<20 {
+      double.now.instant = double.now.instant.advanced(by: .seconds(5))
+      _ = double.step(.linkRefused(NodeID(2), Refusal(.duplicateNode, "it answers")))
+      _ = double.step(.timer)
+    }
+    #expect(double.control.state.overtakenBy == Self.start(40))
+    // A link that is lost takes its word with it.
+    var cut = Self.overtaken(by: [2, 3])
+    _ = cut.step(.linkChanged(NodeID(3), isUp: false))
+    cut.now.instant = cut.now.instant.advanced(by: .seconds(60))
+    _ = cut.step(.timer)
+    #expect(cut.control.state.overtakenBy == Self.start(40))
+  }
+
+  @Test func `no epoch of a start is one of a later start`() {
+    var state = NodeState(id: NodeID(1), shards: 1)
+    for number in 1...5 as ClosedRange<UInt64> {
+      state = state.started(nonce: number)
+      state.stoppedCleanly = number % 2 == 0
+      while let next = state.nextEpoch { state.epoch = next }
+      #expect(UInt64(state.epoch) < NodeState.epochsPerStart * (number + 1))
+    }
+    let next = state.begunAnew(after: [Self.start(9)], nonce: 77)
+    #expect(next.map { UInt64($0.epoch) } == 10 * NodeState.epochsPerStart)
+    #expect(state.begunAnew(after: [Self.start(.max >> 1)], nonce: 77) == nil)
   }
 }

@@ -40,6 +40,7 @@ enum Describe {
     case .replicaReadReply(.record(let record)): "has \(self.record(record))"
     case .replicaReadReply(.digest): "has a digest"
     case .replicaReadReply(.unreadable): "is unreadable"
+    case .replicaReadReply(.incomplete(let record)): "may lack some of \(self.record(record))"
     case .replicaWrite(let write):
       "\(write.purpose == .repair ? "repair" : "write") \(key(write.key)) \(record(write.record))"
     case .replicaWriteReply(.stored(beside: nil)): "stored"

@@ -116,6 +116,7 @@ struct ScenarioCluster {
     case .send(let message, to: let node, let envelope): send(message, envelope, from: index, to: node)
     case .store(let operation, let id): store(operation, id, at: index)
     case .schedule(let timer, at: let at): nodes[index].timers.append((at, timer))
+    case .renewEpoch(after: let epoch): lines.append("n\(index + 1) wants another epoch than \(epoch)")
     case .note(let event): lines.append("n\(index + 1) notes \(event)")
     case .halt(let reason):
       lines.append("n\(index + 1) halts: \(reason)")
@@ -152,7 +153,7 @@ struct ScenarioCluster {
       input(.stored(.unreadable, for: id), at: index)
       return
     case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks,
-      .countHints, .keyDigests, .listExpired, .rescan:
+      .countHints, .keyDigests, .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
       break
     }
     // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.

@@ -149,6 +149,8 @@ enum FixtureValues {
           .listed(
             LeafPage(entries: [.init(key: try key(), digest: Digest(low: 1, high: 2))], isLast: true), question: 9)))
     case .treeDeclined: .peer(.tree(.declined(question: 9)))
+    case .treeGaps: .peer(.tree(.askGaps(PartitionID(3), question: 9)))
+    case .treeGapsKnown: .peer(.tree(.gaps(PartitionGaps(isWhole: false, keys: [try key()]), question: 9)))
     case .hintOffer:
       .peer(
         .handoff(

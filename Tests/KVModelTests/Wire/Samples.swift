@@ -46,7 +46,7 @@ enum Body: Equatable {
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
-      .hintOffer, .hintWanted, .hintDeclined:
+      .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted, .hintDeclined:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
     case .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
@@ -84,7 +84,8 @@ extension PRNG {
     case .visit: .control(.visit)
     case .visited:
       .control(.visited(optional { Visit(layout: $0.layout(), members: $0.memberTable()) }))
-    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined: .peer(.tree(tree(type)))
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown:
+      .peer(.tree(tree(type)))
     case .hintOffer, .hintWanted, .hintDeclined: .peer(.handoff(handoff(type)))
     case .ping: .peer(.ping(clockMs: number()))
     case .pong: .peer(.pong(clockMs: number()))
@@ -94,7 +95,9 @@ extension PRNG {
       .response(response(type))
     case .replicaRead: .peer(.replicaRead(key(), inlineBytesMax: UInt32(truncatingIfNeeded: number())))
     case .replicaReadReply:
-      .peer(.replicaReadReply(pick([.record(encodedRecord()), .digest(digest()), .unreadable])))
+      .peer(
+        .replicaReadReply(
+          pick([.record(encodedRecord()), .digest(digest()), .unreadable, .incomplete(encodedRecord())])))
     case .replicaWrite:
       .peer(
         .replicaWrite(
@@ -135,6 +138,10 @@ extension PRNG {
       let entries = keys.map { LeafPage.Entry(key: $0, digest: digest()) }
       return .listed(LeafPage(entries: entries, isLast: chance(1, of: 2)), question: question)
     case .treeDeclined: return .declined(question: question)
+    case .treeGaps: return .askGaps(partition, question: question)
+    case .treeGapsKnown:
+      let gaps = PartitionGaps(isWhole: chance(1, of: 2), keys: Set(list(0...5) { $0.key() }).sorted())
+      return .gaps(gaps, question: question)
     default: fatalError("\(type) is not about trees")
     }
   }

@@ -41,8 +41,9 @@ final class CrashLedger {
   func ask(_ operation: StorageOperation, _ id: StorageID) {
     asked[id] = operation
     switch operation {
-    case .extendLease, .hint, .forgetHints, .forgetMarks: carryOut(operation, id, answer: nil)
-    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan:
+    case .extendLease, .hint, .forgetHints, .forgetMarks, .changeGaps: carryOut(operation, id, answer: nil)
+    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan,
+      .listGaps, .scrub:
       break
     }
   }
@@ -59,7 +60,8 @@ final class CrashLedger {
         } else {
           disagree(completion.id)
         }
-      case .record, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .unreadable, .failed:
+      case .record, .request, .digests, .listed, .hints, .census, .expired, .rescanned, .unreadable, .incomplete, .gaps,
+        .scrubbed, .failed:
         break
       }
     }

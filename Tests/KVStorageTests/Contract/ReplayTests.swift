@@ -111,7 +111,12 @@ private struct Replay {
   private mutating func damage() {
     let key = operations.keys[random.index(operations.keys.count)]
     guard damaged.count < 3, damaged.insert(key).inserted else { return }
-    for store in stores { store.damage(key) }
+    for store in stores {
+      store.damage(key)
+      // Each finds it in its own time, unless somebody touches it.
+      _ = store.read(key)
+      store.wait(for: store.turn(.changeGaps([])))
+    }
   }
 
   /// RocksDB forgets with the first batch after a start or after a minute.
@@ -139,7 +144,7 @@ private struct Replay {
       #expect(store.snapshot().difference(from: model) == nil, "\(type(of: store.rig))")
       for leaf in model.leaves { #expect(store.syncedLeaf(leaf.place) == leaf.digest) }
     }
-    if damaged.isEmpty { #expect(model.leaves == model.recomputedLeaves(testGeometry)) }
+    #expect(model.leaves.filter { $0.digest != .zero } == model.recomputedLeaves(testGeometry))
   }
 }
 
@@ -149,7 +154,7 @@ extension [StorageResult] {
     switch last {
     case nil, .merged: false
     case .record, .unreadable, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired,
-      .rescanned, .failed:
+      .rescanned, .incomplete, .gaps, .scrubbed, .failed:
       true
     }
   }

@@ -358,25 +358,6 @@ enum StorageContract {
     #expect(store.values(key("a")) == ["one"])
   }
 
-  /// HAZARDS.md rows 41 and 42: damage is neither served nor joined onto, and other keys live on.
-  static func answersUnreadableForDamage(_ store: StoreUnderTest) {
-    store.merge(key("a"), mint(1, "one"))
-    store.merge(key("b"), mint(2, "two"))
-    store.damage(key("a"))
-    let before = store.snapshot()
-    #expect(store.read(key("a")) == .unreadable)
-    let list = store.wait(for: store.turn(.listLeaf(LeafPlace(of: key("a"), testGeometry), after: nil, limit: 9))).last
-    guard case .listed(let page)? = list else {
-      Issue.record("no .listed")
-      return
-    }
-    #expect(page.entries.first { $0.key == key("a") }?.digest == .zero)
-    #expect(store.wait(for: store.turn(.merge(key("a"), mint(3, "three")))) == [.unreadable])
-    #expect(store.wait(for: store.turn(.findRequest(RequestID(client: 9, sequence: 1), key("a")))) == [.unreadable])
-    #expect(store.snapshot() == before)
-    #expect(store.values(key("b")) == ["two"])
-  }
-
   static func answersEmptyForAnUnknownKey(_ store: StoreUnderTest) {
     #expect(store.read(key("nobody")) == .record(.empty))
   }

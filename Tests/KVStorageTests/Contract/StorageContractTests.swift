@@ -104,9 +104,22 @@ import Testing
     StorageContract.fallsSilentAfterAFailedSync(kind.make())
   }
 
+  @Test(arguments: StoreKind.damaging, StorageContract.Touch.allCases)
+  func `hazard 42: whatever touches a damaged record puts it aside, and nothing else goes`(
+    kind: StoreKind, touch: StorageContract.Touch
+  ) {
+    StorageContract.putsDamageAside(kind.make(), by: touch)
+  }
+
   @Test(arguments: StoreKind.damaging)
-  func `hazard 42: a damaged record is unreadable and nothing else is`(kind: StoreKind) {
-    StorageContract.answersUnreadableForDamage(kind.make())
+  func `hazard 07: a lost record is joined onto, and neither read nor minted onto`(kind: StoreKind) throws {
+    try StorageContract.takesJoinsIntoAGap(kind.make())
+    StorageContract.mintsIntoAClosedGapAsAnotherActor(kind.make())
+  }
+
+  @Test(arguments: StoreKind.damaging)
+  func `hazard 29: a partition that may lack anything is noted, and once`(kind: StoreKind) {
+    StorageContract.notesALostLifeOnce(kind.make())
   }
 
   @Test(arguments: StoreKind.allCases)
@@ -250,7 +263,10 @@ import Testing
   }
 
   /// Rk#1824.
-  @Test func `hazard 42: a flipped bit in a table file costs the records of its block and nothing else`() throws {
+  @Test
+  func `hazard 42: a flipped bit in a table file costs that file, and neither a crash nor a scan that never ends`()
+    throws
+  {
     let directory = TemporaryDirectory()
     defer { withExtendedLifetime(directory) {} }
     let keys = (1...300 as ClosedRange<UInt64>).map { key("k\($0)") }
@@ -272,13 +288,32 @@ import Testing
     TemporaryDirectory.overwrite(directory.path + "/" + tables[data], bytes)
 
     let store = StoreUnderTest(in: directory)
-    let lost = keys.filter { store.read($0) == .unreadable }
-    #expect((1...40).contains(lost.count))
-    for (index, key) in keys.enumerated() {
-      let answer = store.merge(key, mint(1_000 + UInt64(index), "new"))
-      #expect((answer == .unreadable) == lost.contains(key))
+    func census() -> GapCensus {
+      guard case .gaps(let census)? = store.wait(for: store.turn(.listGaps)).last else { return GapCensus() }
+      return census
     }
-    #expect(keys.count { store.values($0) == ["new"] } == keys.count - lost.count)
+    guard let touched = keys.first(where: { store.read($0) == .unreadable }) else {
+      Issue.record("nothing is damaged")
+      return
+    }
+    // The file goes, and what lay in it is noted before: also what could be read.
+    while census().open.isEmpty || !census().open.allSatisfy(\.isReady), store.rig.awaitResults() { store.pump() }
+    #expect(census().open.allSatisfy(\.isReady) && census().filesDropped >= 1)
+    #expect(keys.allSatisfy { store.read($0) == .incomplete(.empty) })
+    #expect(!TemporaryDirectory.names(in: directory.path).contains(tables[data]))
+    let dropped = store.snapshot()
+    #expect(dropped.records.isEmpty && dropped.leaves.allSatisfy { $0.digest == .zero })
+    // It takes joins, and a scan or a compaction of it all comes to its end.
+    let other = Actor(node: NodeID(2), epoch: 1)
+    let record = Record(
+      context: VersionVector([.init(actor: other, counter: 5)]), versions: [version(5, "theirs", of: other)])
+    store.wait(for: store.turn(.merge(touched, .join(record))), answers: 2)
+    #expect(store.read(touched) == .incomplete(EncodedRecord(record)))
+    #expect(store.rocksDB.database.settle(.data) == nil && store.rocksDB.backgroundFault() == nil)
+    let mended = store.snapshot()
+    #expect(mended.leaves.filter { $0.digest != .zero } == mended.recomputedLeaves(testGeometry))
+    store.reopen()
+    #expect(store.read(touched) == .incomplete(EncodedRecord(record)))
   }
 
   @Test func `above its bound of unsynced bytes it refuses merges and changes nothing`() {

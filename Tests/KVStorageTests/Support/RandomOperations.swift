@@ -138,17 +138,19 @@ struct RandomOperations {
 extension StorageOperation {
   var isRead: Bool {
     switch self {
-    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan: true
-    case .merge, .extendLease, .hint, .forgetHints, .forgetMarks: false
+    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan,
+      .listGaps, .scrub:
+      true
+    case .merge, .extendLease, .hint, .forgetHints, .forgetMarks, .changeGaps: false
     }
   }
 
   /// Keeps no order with the operations of a key, which may wait for the disk in one store and not in another.
   var isOfNoKey: Bool {
     switch self {
-    case .hint, .forgetHints, .forgetMarks: true
+    case .hint, .forgetHints, .forgetMarks, .changeGaps: true
     case .read, .merge, .extendLease, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests,
-      .listExpired, .rescan:
+      .listExpired, .rescan, .listGaps, .scrub:
       false
     }
   }

@@ -1,0 +1,44 @@
+import KVCore
+import KVModel
+
+// What lost something must be whole again once the faults have ended: unasked, and from each other owner.
+extension Simulation {
+  private static let rebuildSpan: UInt64 = 300_000_000_000
+  private static let quietSpan: UInt64 = 3_000_000_000
+
+  /// A copy may stay damaged: it is rebuilt from each other owner, and one of them is away for good.
+  func isDamaged(_ core: [Int]) -> Bool { hasDamage && core.count < nodes.count }
+
+  /// No record is damaged any more, no copy has a gap, and nobody pulls.
+  func awaitRebuild(_ core: [Int]) {
+    guard violations.isEmpty, !isDamaged(core) else { return }
+    let end = time + Simulation.rebuildSpan
+    while violations.isEmpty, let missing = missing(among: core) {
+      if time >= end { return fail(Violation(.noCorruption, "\(missing), long after the faults ended")) }
+      runEvents(for: 250_000_000) { false }
+    }
+    let before = pulls(of: core)
+    runEvents(for: Simulation.quietSpan) { false }
+    if violations.isEmpty, pulls(of: core) > before {
+      fail(Violation(.quiet, "\(pulls(of: core) - before) pulls began, though no copy has a gap"))
+    }
+  }
+
+  private func pulls(of core: [Int]) -> UInt64 {
+    core.reduce(0) { sum, node in nodes[node].shards.reduce(sum) { $0 + $1.counters.pulls } }
+  }
+
+  /// What is damaged or may be missing; nil when there is nothing.
+  private func missing(among core: [Int]) -> String? {
+    for index in core {
+      for disk in nodes[index].disks {
+        let snapshot = disk.snapshot()
+        if let gap = snapshot.gaps.first(where: \.isOpen) { return "\(nodes[index].name) has a gap: \(gap)" }
+        for entry in snapshot.records where (try? entry.record.decoded()) == nil {
+          return "\(nodes[index].name) holds a damaged record"
+        }
+      }
+    }
+    return nil
+  }
+}
