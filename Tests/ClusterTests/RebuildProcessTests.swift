@@ -7,11 +7,14 @@ extension ProcessTests {
     private static let keys = (0..<400).map { "record-\($0)" }
     private static let bound = Duration.seconds(60)
 
-    private static func value(_ key: String) -> String { key + String(repeating: "·", count: 300) }
+    private static func value(_ key: String) -> [UInt8] { Array((key + String(repeating: "·", count: 300)).utf8) }
 
     private static func expectAll(_ cluster: Cluster, at nodes: [Int]) async throws {
       try await cluster.withClient(nodes) { client in
-        for key in keys { #expect(try await client.get(key)?.value == value(key), "\(key)") }
+        for key in keys {
+          let read = try await client.get(key)?.value
+          #expect(read == value(key), "\(key)")
+        }
       }
     }
 

@@ -77,7 +77,8 @@ extension Shard {
     case .unreadable:
       let failure = Failure(.unreadable, detail: "the disk did not give these leaves back; see the node's log")
       effects.append(.respond(.failed(failure), to: client))
-    case .record, .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census, .expired, .failed:
+    case .record, .incomplete, .merged, .synced, .refused, .leased, .request, .digests, .listed, .hints, .census,
+      .expired, .gaps, .scrubbed, .failed:
       invariant(false, "leaves read again answered by \(result)")
     }
   }

@@ -78,8 +78,10 @@ public struct NodeState: Equatable, Sendable {
   /// `known`: what peers know, latest first. `nonce` is random.
   func begunAnew(after known: [Generation], nonce: UInt64) -> NodeState? {
     guard let latest = known.first else { return nil }
-    let number = max(latest.number, generation.number) + 1
-    guard let epoch = UInt32(exactly: NodeState.epochsPerStart * number) else { return nil }
+    // The number came over the wire: nothing of it may trap.
+    let (number, isPastEnd) = max(latest.number, generation.number).addingReportingOverflow(1)
+    let (first, isTooLarge) = number.multipliedReportingOverflow(by: NodeState.epochsPerStart)
+    guard !isPastEnd, !isTooLarge, let epoch = UInt32(exactly: first) else { return nil }
     var next = self
     next.ancestors = Array((known.map(\.nonce) + [generation.nonce] + ancestors).prefix(GenerationClaim.ancestorsMax))
     next.generation = Generation(number: number, nonce: nonce, predecessor: latest.nonce)
@@ -98,7 +100,7 @@ public struct NodeState: Equatable, Sendable {
   /// The epoch after this one, within one start; nil when it has used up its own.
   var nextEpoch: UInt32? {
     let next = UInt64(epoch) + 1
-    return next < NodeState.epochsPerStart * (generation.number + 1) ? UInt32(exactly: next) : nil
+    return next / NodeState.epochsPerStart <= generation.number ? UInt32(exactly: next) : nil
   }
 
   /// The latest start of `node` that this node knows of.

@@ -15,16 +15,16 @@ extension Simulation {
     let handoffs = counts.handoffs
     let before = core.map { nodes[$0].chatter }
     runEvents(for: Simulation.quietSpan) { false }
-    if counts.handoffs > handoffs, !hasDamage, violations.isEmpty {
+    if counts.handoffs > handoffs, !isDamaged(core), violations.isEmpty {
       fail(Violation(.quiet, "\(counts.handoffs - handoffs) messages about hints, though there are none"))
     }
     // Exchanges go on for ever, and find nothing: no owner does what another one undoes (HAZARDS.md row 15).
     let mended = mended(core) - mendedBefore
-    if options.exchangeInterval > 0, !hasDamage, mended > 0, violations.isEmpty {
+    if options.exchangeInterval > 0, !isDamaged(core), mended > 0, violations.isEmpty {
       fail(Violation(.quiet, "exchanges still find \(mended) keys that differ, though nobody writes"))
     }
     for (place, index) in core.enumerated() where violations.isEmpty {
-      checkPace(of: nodes[index], since: before[place])
+      checkPace(of: nodes[index], since: before[place], isDamaged: isDamaged(core))
     }
     guard violations.isEmpty, let disagreement = disagreement(among: core) else { return }
     fail(Violation(.liveness, "\(disagreement), though nothing happens"))
@@ -34,14 +34,14 @@ extension Simulation {
     core.reduce(0) { $0 + nodes[$1].shards.reduce(0) { $0 + $1.counters.keysMended } }
   }
 
-  private func checkPace(of node: SimulatedNode, since before: SimulatedNode.Chatter) {
+  private func checkPace(of node: SimulatedNode, since before: SimulatedNode.Chatter, isDamaged: Bool) {
     let seconds = Simulation.quietSpan / 1_000_000_000
     let gossip = node.chatter.gossip - before.gossip
     if gossip > Simulation.gossipMax * seconds {
       fail(Violation(.bounded, "\(node.name) sends \(gossip) gossip messages in \(seconds) s though nothing happens"))
     }
     // A damaged copy is compared down to its key each time.
-    guard options.exchangeInterval > 0, !hasDamage else { return }
+    guard options.exchangeInterval > 0, !isDamaged else { return }
     let comparisons = node.chatter.comparisons - before.comparisons
     if comparisons > comparisonsMax(of: node) {
       fail(Violation(.bounded, "\(node.name) begins \(comparisons) comparisons in \(seconds) s though nothing happens"))

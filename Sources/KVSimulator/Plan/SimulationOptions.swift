@@ -164,7 +164,7 @@ public struct SimulationOptions: Equatable, Sendable {
     network.loss = max(network.loss, 100)
   }
 
-  /// Drawn last, so that it shifts nothing else. In most runs; often with many keys that expire, and reads at the moment
+  /// In most runs; often with many keys that expire, and reads at the moment
   /// when they do.
   private mutating func drawSweeps(_ prng: inout PRNG) {
     if prng.chance(3, of: 4) { sweeps.intervalMs = [20, 100, 1_000][prng.index(3)] }
@@ -177,20 +177,7 @@ public struct SimulationOptions: Equatable, Sendable {
     }
   }
 
-  /// Drawn last, so that it shifts nothing else. In most runs; often with many keys that expire, and reads at the moment
-  /// when they do.
-  private mutating func drawSweeps(_ prng: inout PRNG) {
-    if prng.chance(3, of: 4) { sweeps.intervalMs = [20, 100, 1_000][prng.index(3)] }
-    sweeps.marginMs = [0, 1_000, 3_000][prng.index(3)]
-    sweeps.keysPerSecond = [20, 1_000, 10_000][prng.index(3)]
-    if prng.chance(1, of: 3) {
-      workload.weights[.putExpiring] = 30
-      workload.weights[.getAtExpiry] = 20
-      workload.ttlMsMax = [30, 300, 2_000][prng.index(3)]
-    }
-  }
-
-  /// Where bits flip something must look for them.
+  /// Drawn last, so that it shifts nothing else. Where bits flip something must look for them.
   private mutating func drawRebuild(_ prng: inout PRNG) {
     let scrub: UInt64 = [40_000, 400_000][prng.index(2)]
     if faults.contains(.bitFlip) || prng.chance(1, of: 4) { scrubBytesPerSecond = scrub }

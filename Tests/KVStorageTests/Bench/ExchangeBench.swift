@@ -66,7 +66,7 @@ struct ExchangeBench {
         case .store(let operation, let id): store.submit(operation, id: id, results: &results)
         case .send(let message, to: let node, let envelope): send(message, to: node, envelope)
         case .respond(let response, to: _): answers.append(response)
-        case .schedule, .note, .halt: break
+        case .schedule, .renewEpoch, .note, .halt: break
         }
         while !results.isEmpty {
           let batch = results
