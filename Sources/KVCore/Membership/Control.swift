@@ -47,6 +47,8 @@ public struct Control: Sendable {
   var isDuplicate = false
   /// While this node is overtaken: what the linked peers know of a later start, nil when nothing.
   var witnesses: [NodeID: Generation?] = [:]
+  /// Peers that could not tell whether this start is the latest one.
+  var doubters: Set<NodeID> = []
   /// Peers that have accepted this start, and are told of it once more since they have started again.
   var retold: Set<NodeID> = []
   /// Since when no rival has been heard of.
@@ -235,7 +237,7 @@ public struct Control: Sendable {
     peers[index].since = now.instant
     let name = peers[index].member.name
     effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
-    if isUp { claimStart(now, &effects) } else { witnesses[node] = nil }
+    if isUp { claimStart(now, &effects) } else { (witnesses[node], _) = (nil, doubters.remove(node)) }
   }
 
   private mutating func onLinkRefused(

@@ -75,11 +75,11 @@ public struct NodeState: Equatable, Sendable {
   /// peers know of it: under an epoch that no start up to that one can have used, and without what it knew of others. Nil
   /// when the numbers have come to their end.
   ///
-  /// `known`: what peers know, latest first. `nonce` is random.
-  func begunAnew(after known: [Generation], nonce: UInt64) -> NodeState? {
+  /// `known`: what peers know, latest first; `skipped`: starts after it that nobody may know of any more. `nonce` is random.
+  func begunAnew(after known: [Generation], skipping skipped: UInt64, nonce: UInt64) -> NodeState? {
     guard let latest = known.first else { return nil }
     // The number came over the wire: nothing of it may trap.
-    let (number, isPastEnd) = max(latest.number, generation.number).addingReportingOverflow(1)
+    let (number, isPastEnd) = max(latest.number, generation.number).addingReportingOverflow(1 + skipped)
     let (first, isTooLarge) = number.multipliedReportingOverflow(by: NodeState.epochsPerStart)
     guard !isPastEnd, !isTooLarge, let epoch = UInt32(exactly: first) else { return nil }
     var next = self

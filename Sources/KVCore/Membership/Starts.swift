@@ -28,6 +28,9 @@ enum Starts {
   /// process again, which is the right one of the two.
   static let rivalSilence = Span64.seconds(10)
 
+  /// Starts that may have been forgotten by all, so that their numbers and epochs must not be used again.
+  static let forgottenStartsMax: UInt64 = 1_024
+
   /// So many peers must have said what they know: with fewer, all that have accepted the latest start could be silent.
   static func witnesses(members: Int) -> Int { members - members / 2 }
 
@@ -109,16 +112,30 @@ extension Control {
     guard nonce == state.generation.nonce else { return }
     retold.remove(member.id)
     switch verdict {
-    case .cannotTell: break
+    case .cannotTell: onDoubt(by: member, now, &effects)
     case .refused(let known): onRefused(known, by: member, now, &effects)
     case .accepted where state.overtakenBy != nil: hear(nil, from: member, now, &effects)
-    case .accepted:
-      let before = standing
-      acceptedBy.insert(member.id)
-      guard standing == .confirmed, before != .confirmed else { return }
-      effects.append(.note(.confirmed(state.generation)))
-      publish(now, &effects)
+    case .accepted: accept([member.id], now, &effects)
     }
+  }
+
+  private mutating func accept(_ members: Set<NodeID>, _ now: Now, _ effects: inout [Effect]) {
+    let before = standing
+    acceptedBy.formUnion(members)
+    guard standing == .confirmed, before != .confirmed else { return }
+    effects.append(.note(.confirmed(state.generation)))
+    publish(now, &effects)
+  }
+
+  /// A peer has forgotten the starts of others, or knows too old a one. When every peer has answered and none knows better,
+  /// nobody does.
+  private mutating func onDoubt(by member: Member, _ now: Now, _ effects: inout [Effect]) {
+    doubters.insert(member.id)
+    let members = peers.map(\.member)
+    guard members.allSatisfy({ doubters.contains($0.id) || acceptedBy.contains($0.id) || witnesses[$0.id] != nil })
+    else { return }
+    if state.overtakenBy == nil { return accept(doubters, now, &effects) }
+    for member in members where witnesses[member.id] == nil { hear(nil, from: member, now, &effects) }
   }
 
   // MARK: Beginning anew
@@ -153,10 +170,11 @@ extension Control {
       ($1.number, $1.nonce) < ($0.number, $0.nonce)
     }
     let nonce = gossip.random.next()
-    guard let next = state.begunAnew(after: known, nonce: nonce) else { return }
+    let skipped = doubters.isEmpty ? 0 : Starts.forgottenStartsMax
+    guard let next = state.begunAnew(after: known, skipping: skipped, nonce: nonce) else { return }
     effects.append(.note(.begunAnew(next.generation, after: overtakenBy)))
     state = next
-    (acceptedBy, witnesses, isClaimSynced) = ([], [:], false)
+    (acceptedBy, witnesses, doubters, isClaimSynced) = ([], [:], [], false)
     persist(then: .begunAnew(epoch: next.epoch), &effects)
   }
 

@@ -115,6 +115,9 @@ public struct GapIndex: Sendable {
   public mutating func onRescanned(_ partition: PartitionID) -> Write? {
     guard var entry = partitions[partition], entry.gap.needsRescan else { return nil }
     entry.gap.needsRescan = false
+    // It is ready when the leaves are synced that go with this.
+    sequence += 1
+    entry.sequence = sequence
     partitions[partition] = entry
     return .put(entry.gap)
   }

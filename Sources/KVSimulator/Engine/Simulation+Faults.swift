@@ -111,20 +111,27 @@ extension Simulation {
   }
 
   /// Puts the copy back, once every other member has heard of a later start: with fewer, whoever has heard of it could
-  /// be out of reach, and nobody could tell.
+  /// be out of reach, and nobody could tell. And only one at a time: a second one would take what the first is to be
+  /// rebuilt from.
   private func restoreImage(of node: SimulatedNode, _ fault: Int) {
     guard let image = node.images.removeValue(forKey: fault), !node.takesNoPart else { return }
     let others = nodes.filter { $0.index != node.index && !$0.takesNoPart }
     let haveHeard = others.allSatisfy { other in
       other.state.knownStart(of: node.id).map { $0.number > image.state.generation.number } ?? false
     }
-    guard haveHeard else { return }
+    guard haveHeard, others.allSatisfy(hasCaughtUp) else { return }
     if node.isUp { crash(node, keepsTail: false) }
     trace.line(time) { "\(node.name) goes back to generation \(image.state.generation.number)" }
     node.state = image.state
     node.disks = image.disks
+    node.livesFrom = image.state.life
     hasDamage = true
     queue.push(.start(node: node.index), at: time + 1_000_000)
+  }
+
+  private func hasCaughtUp(_ node: SimulatedNode) -> Bool {
+    guard let livesFrom = node.livesFrom else { return true }
+    return node.state.life > livesFrom && !node.disks.contains { $0.snapshot().gaps.contains(where: \.isOpen) }
   }
 
   /// The node's disks are lost while it is down; what starts again is a node that nobody knows.

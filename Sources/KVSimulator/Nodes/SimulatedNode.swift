@@ -55,6 +55,8 @@ final class SimulatedNode {
   var takesNoPart: Bool { isStranger }
   /// Copies of its disks, by the fault that will put them back.
   var images: [Int: (state: NodeState, disks: [SimulatedDisk])] = [:]
+  /// The `life` of the image that it was put back to; it has caught up when it has begun another and has no gaps.
+  var livesFrom: UInt64?
   /// Highest stamp of a peer's write that a shard accepted, for the clock's checker.
   var acceptedStamp: [Stamp]
   /// Fresh versions that peers sent, until it is known whether they were let in.

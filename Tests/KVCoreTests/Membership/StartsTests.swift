@@ -188,8 +188,8 @@ struct StartsTests {
       while let next = state.nextEpoch { state.epoch = next }
       #expect(UInt64(state.epoch) < NodeState.epochsPerStart * (number + 1))
     }
-    let next = state.begunAnew(after: [Self.start(9)], nonce: 77)
+    let next = state.begunAnew(after: [Self.start(9)], skipping: 0, nonce: 77)
     #expect(next.map { UInt64($0.epoch) } == 10 * NodeState.epochsPerStart)
-    #expect(state.begunAnew(after: [Self.start(.max >> 1)], nonce: 77) == nil)
+    #expect(state.begunAnew(after: [Self.start(.max >> 1)], skipping: 0, nonce: 77) == nil)
   }
 }
