@@ -65,8 +65,8 @@ import Tracing
     }
     let client = KVClient(configuration(cluster), metricsFactory: metrics)
     let running = Task { await client.run() }
-    _ = try await client.get("k")
-    _ = await failure { () throws(KVError) in try await client.put("k", "v") }
+    _ = try await client.get("k", deadline: .seconds(60))
+    _ = await failure { () throws(KVError) in try await client.put("k", "v", deadline: .seconds(60)) }
     running.cancel()
     await running.value
     #expect(try metrics.expectTimer("kvclient_call_seconds", [("kind", "get")]).values.count == 1)
