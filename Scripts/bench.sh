@@ -16,6 +16,9 @@ usage: Scripts/bench.sh VERB
                 of its etcd, on loopback, by the same load generator, row by row and round by round; medians, a table, and
                 what of the asked figures holds. About 25 minutes
   engine        the storage seam against db_bench in one run: put, put synced in batches of 128, get; RocksDB's cost of each
+  change [--before DIR] [--workload put] [--durability os] [--seconds 4] [--rounds 5]
+                this build beside the programs in DIR and redis, in turn: throughput, and what an operation costs the
+                servers: CPU by node, context switches, operations of a batch
   profile get|put
                 where the servers' cycles go under that load: perf, by library and by function
 
@@ -85,6 +88,12 @@ compare() {
   python3 "$repo/Scripts/bench/compare.py" --bin "$(bin_path)" --data "$RINGKV_DATA" "$@"
 }
 
+change() {
+  install_rivals
+  build_programs
+  python3 "$repo/Scripts/bench/change.py" --bin "$(bin_path)" --data "$RINGKV_DATA" "$@"
+}
+
 engine() {
   command -v db_bench >/dev/null || as_root apt-get install -y --no-install-recommends rocksdb-tools >/dev/null 2>&1 ||
     die "apt-get could not install rocksdb-tools, which has db_bench"
@@ -122,7 +131,7 @@ profile() {
 }
 
 case ${1:-} in
-  heal | compare | engine | profile)
+  heal | compare | change | engine | profile)
     verb=$1
     shift
     "$verb" "$@"
