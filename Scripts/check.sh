@@ -168,6 +168,13 @@ step_simulate() {
   rm -rf "$hashes"
 }
 
+# holds_without KVSIM BUG REPORT: whether the seed that was found holds when nothing is planted.
+holds_without() {
+  local words
+  read -ra words < <(sed -nE 's/^ *again with: kvsim (.*)$/\1/p' <<<"$3" | head -1 | sed "s/--plant $2//")
+  ((${#words[@]} > 0)) && "$1" "${words[@]}" >/dev/null 2>&1
+}
+
 # Each planted bug must be found within 2,000 seeds and the time that it is given; prints by which checker, and at which
 # seed.
 step_planted() {
@@ -183,6 +190,9 @@ step_planted() {
       code=$?
     if ((code == 0 || code == 124)); then
       complain "the planted bug $name was not found within 2000 seeds and ${RINGKV_PLANTED_SECONDS:-120} seconds"
+      found=1
+    elif ! holds_without "$kvsim" "$name" "$report"; then
+      complain "what was found with the planted bug $name is found without it too"
       found=1
     fi
     printf '%-28s %s\n' "$name" "$(sed -nE 's/^seed ([0-9]+) FAILED \([a-z]+\) ([A-Z]+|the run): ?(.*)$/\1 \2 \3/p' <<<"$report" |

@@ -60,7 +60,7 @@ extension ProcessTests {
 
     /// The link is cut by a stop in good order, so that the owner comes back under the same epoch.
     @Test func `an overwrite through an owner that was away during the last write replaces it`() async throws {
-      try await Cluster.run(Cluster.Options(exchanges: false)) { cluster in
+      try await Cluster.run(Cluster.Options(exchanges: false, settings: ["KVNODE_HINTS_KEYS_MAX": "0"])) { cluster in
         let two = try await cluster[2].connect()
         #expect(try await cluster[1].connect().put("key", "first").isWritten)
         #expect(try await cluster[1].terminate().end == .exited(0))

@@ -144,6 +144,7 @@ struct ExchangeSchedule: Sendable {
   mutating func next(
     at now: Instant, onlyUrgent: Bool = false, where canAsk: (NodeID) -> Bool
   ) -> (partition: PartitionID, peer: NodeID)? {
+    let onlyUrgent = onlyUrgent && !(planted(.exchangesUnpaced) && hasUrgent)
     guard let place = nextUrgent(at: now, canAsk) ?? (onlyUrgent ? nil : nextInTurn(canAsk)) else { return nil }
     pairs[place].isRunning = true
     pairs[place].startedAt = now

@@ -96,9 +96,13 @@ extension Simulation {
     for event in waiting { queue.push(event, at: time) }
   }
 
+  /// One copy of a record at a time: what two of three have lost, the third may never have had.
   private func flip(_ node: SimulatedNode, _ detail: UInt64) {
     guard !node.takesNoPart else { return }
     let key = keys[Int(detail % UInt64(keys.count))]
+    let others = nodes.filter { $0.index != node.index }
+    let isAlone = !others.contains { $0.disks.contains { lacks(key, $0) } }
+    guard isAlone, others.allSatisfy(hasCaughtUp) else { return }
     for disk in node.disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
   }
 
@@ -119,7 +123,7 @@ extension Simulation {
     let haveHeard = others.allSatisfy { other in
       other.state.knownStart(of: node.id).map { $0.number > image.state.generation.number } ?? false
     }
-    guard haveHeard, others.allSatisfy(hasCaughtUp) else { return }
+    guard haveHeard, others.allSatisfy(hasCaughtUp), !others.contains(where: isDamaged) else { return }
     if node.isUp { crash(node, keepsTail: false) }
     trace.line(time) { "\(node.name) goes back to generation \(image.state.generation.number)" }
     node.state = image.state
@@ -129,9 +133,22 @@ extension Simulation {
     queue.push(.start(node: node.index), at: time + 1_000_000)
   }
 
+  private func lacks(_ key: Key, _ disk: SimulatedDisk) -> Bool {
+    let snapshot = disk.snapshot()
+    return snapshot.gaps.contains { $0.part == .key(key) && $0.isOpen }
+      || snapshot.records.contains { $0.key == key.bytes && (try? $0.record.decoded()) == nil }
+  }
+
   private func hasCaughtUp(_ node: SimulatedNode) -> Bool {
     guard let livesFrom = node.livesFrom else { return true }
     return node.state.life > livesFrom && !node.disks.contains { $0.snapshot().gaps.contains(where: \.isOpen) }
+  }
+
+  private func isDamaged(_ node: SimulatedNode) -> Bool {
+    node.disks.contains { disk in
+      let snapshot = disk.snapshot()
+      return snapshot.gaps.contains(where: \.isOpen) || snapshot.records.contains { (try? $0.record.decoded()) == nil }
+    }
   }
 
   /// The node's disks are lost while it is down; what starts again is a node that nobody knows.

@@ -7,6 +7,10 @@ extension PlantedBug {
     switch self {
     case .epochKept: [.init("faults", "crash,blackout"), .init("fault-interval", "30")]
     case .generationNotChecked: [.init("faults", "go-back"), .init("fault-interval", "10")]
+    case .rebuildFromOne, .quarantinedMints, .rebuildMarkUnsynced:
+      [
+        .init("faults", "bit-flip,crash,blackout"), .init("fault-interval", "30"), .init("scrub", "400000"),
+      ]
     default: []
     }
   }
