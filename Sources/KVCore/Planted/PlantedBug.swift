@@ -69,8 +69,6 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case siblingsNotTold = "siblings-not-told"
   /// A copy that is being rebuilt answers reads before it is complete.
   case rebuildServesEarly = "rebuild-serves-early"
-  /// A copy counts as rebuilt when one other owner was pulled from.
-  case rebuildFromOne = "rebuild-from-one"
   /// A node mints onto a record that it has lost.
   case quarantinedMints = "quarantined-mints"
   /// The Merkle leaf keeps the digest of a damaged record that was put aside.

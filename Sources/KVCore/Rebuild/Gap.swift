@@ -47,7 +47,6 @@ public struct Gap: Equatable, Sendable {
   /// Whether no acknowledged write can be missing any more: each other owner was pulled from, and so many of them whole
   /// that no write quorum lies outside of them.
   func isFilled(_ owners: OwnerSet, writeQuorum: Int, at node: NodeID) -> Bool {
-    if planted(.rebuildFromOne) { return !pulled.isEmpty }
     let others = owners.nodes.filter { $0 != node }
     guard !others.isEmpty, others.allSatisfy({ pulled.contains($0) || partly.contains($0) }) else { return false }
     return owners.groups.allSatisfy { group in

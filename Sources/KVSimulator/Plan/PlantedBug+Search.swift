@@ -5,9 +5,9 @@ extension PlantedBug {
   /// draw too few to find it soon. Most bugs need nothing.
   public var searchSettings: [Shrink.Setting] {
     switch self {
-    case .epochKept: [.init("faults", "crash,blackout"), .init("fault-interval", "30")]
+    case .epochKept: [.init("faults", "blackout"), .init("fault-interval", "100"), .init("keys", "3")]
     case .generationNotChecked: [.init("faults", "go-back"), .init("fault-interval", "10")]
-    case .rebuildFromOne, .quarantinedMints, .rebuildMarkUnsynced:
+    case .quarantinedMints, .rebuildMarkUnsynced:
       [
         .init("faults", "bit-flip,crash,blackout"), .init("fault-interval", "30"), .init("scrub", "400000"),
       ]
