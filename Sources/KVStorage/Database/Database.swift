@@ -120,10 +120,9 @@ final class Database: @unchecked Sendable {
 
   /// Visits a family from `start` on, in order of its keys, until `body` returns false.
   func scan(
-    _ family: Family, from start: [UInt8] = [], with options: OpaquePointer? = nil,
-    _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+    _ family: Family, from start: [UInt8] = [], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
   ) -> RocksDBError? {
-    scan(family, from: start, options ?? scans, body)
+    scan(family, from: start, scans, body)
   }
 
   /// Calls `body` with a view of all families as they are now, whatever is written meanwhile.

@@ -135,34 +135,32 @@ extension Database {
     _ first: LeafPlace, toNext isPartition: Bool, _ geometry: ShardGeometry,
     onExcess: (LeafPlace, Digest) -> Void, onDamaged: (Key, [UInt8]) -> Void
   ) -> RocksDBError? {
-    let snapshot = rocksdb_create_snapshot(handle)
-    defer { rocksdb_release_snapshot(handle, snapshot) }
-    let options = rocksdb_readoptions_create()!
-    defer { rocksdb_readoptions_destroy(options) }
-    rocksdb_readoptions_set_snapshot(options, snapshot)
-    rocksdb_readoptions_set_fill_cache(options, 0)
     func isWithin(_ place: LeafPlace) -> Bool { isPartition ? place.partition == first.partition : place == first }
 
     var digests: [LeafPlace: Digest] = [:]
-    let start = MerkleSpace.withKey(first) { [UInt8]($0) }
-    var error = scan(.merkle, from: start, with: options) { key, value in
-      guard let (place, digest) = try? MerkleSpace.decode(key: key, value: value), isWithin(place) else { return false }
-      digests[place, default: .zero].combine(digest)
-      return true
-    }
-    if let error { return error }
-    var from: [UInt8] = []
-    from.append(bigEndian: first.firstToken(geometry))
-    error = scan(.data, from: from, with: options) { bytes, value in
-      guard let key = Key(stored: bytes) else { return true }
-      let place = LeafPlace(of: key, geometry)
-      guard isWithin(place) else { return false }
-      if let record = try? EncodedRecord.decode(value) {
-        digests[place, default: .zero].combine(record.digest(of: key, seed: geometry.digestSeed))
-      } else {
-        onDamaged(key, [UInt8](value))
+    let error = withSnapshot { view -> RocksDBError? in
+      let start = MerkleSpace.withKey(first) { [UInt8]($0) }
+      let error = view.scan(.merkle, from: start) { key, value in
+        guard let (place, digest) = try? MerkleSpace.decode(key: key, value: value), isWithin(place) else {
+          return false
+        }
+        digests[place, default: .zero].combine(digest)
+        return true
       }
-      return true
+      if let error { return error }
+      var from: [UInt8] = []
+      from.append(bigEndian: first.firstToken(geometry))
+      return view.scan(.data, from: from) { bytes, value in
+        guard let key = Key(stored: bytes) else { return true }
+        let place = LeafPlace(of: key, geometry)
+        guard isWithin(place) else { return false }
+        if let record = try? EncodedRecord.decode(value) {
+          digests[place, default: .zero].combine(record.digest(of: key, seed: geometry.digestSeed))
+        } else {
+          onDamaged(key, [UInt8](value))
+        }
+        return true
+      }
     }
     if let error { return error }
     for (place, digest) in digests.sorted(by: { $0.key < $1.key }) { onExcess(place, digest) }
