@@ -33,9 +33,7 @@ final class SharedProgress: Sendable {
   func clear() { state.withLock { $0.line.clear() } }
 
   static func text(_ what: String, _ done: Int, of total: Int) -> String {
-    let width = 30
-    let filled = total == 0 ? width : min(width, width * done / total)
-    let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: width - filled)
-    return "[\(bar)] \(Units.count(done)) of \(Units.count(total)) \(what)"
+    let bar = ProgressBar.bar(UInt64(done), of: UInt64(total), empty: ".")
+    return "\(bar) \(Units.count(done)) of \(Units.count(total)) \(what)"
   }
 }

@@ -73,8 +73,13 @@ enum ProgressBar {
   /// `whole` is 0 for a pipe, whose end nobody knows: then there is no bar.
   static func line(_ part: UInt64, of whole: UInt64, _ rest: String) -> String {
     guard whole > 0 else { return rest }
-    let filled = Int(Double(ProgressBar.width) * min(1, Double(part) / Double(whole)))
-    let bar = String(repeating: "#", count: filled) + String(repeating: " ", count: ProgressBar.width - filled)
-    return "[\(bar)] \(Text.right(Units.percent(min(part, whole), of: whole, digits: 0), 5))  \(rest)"
+    let percent = Text.right(Units.percent(min(part, whole), of: whole, digits: 0), 5)
+    return "\(bar(part, of: whole, empty: " ")) \(percent)  \(rest)"
+  }
+
+  /// Nothing of nothing is all of it.
+  static func bar(_ part: UInt64, of whole: UInt64, empty: String) -> String {
+    let filled = whole == 0 ? width : Int(Double(width) * min(1, Double(part) / Double(whole)))
+    return "[" + String(repeating: "#", count: filled) + String(repeating: empty, count: width - filled) + "]"
   }
 }
