@@ -135,19 +135,18 @@ extension Simulation {
 
   private func lacks(_ key: Key, _ disk: SimulatedDisk) -> Bool {
     let snapshot = disk.snapshot()
-    return snapshot.gaps.contains { $0.part == .key(key) && $0.isOpen }
-      || snapshot.records.contains { $0.key == key.bytes && (try? $0.record.decoded()) == nil }
+    return snapshot.openGaps.contains { $0.part == .key(key) } || snapshot.damaged.contains { $0.key == key.bytes }
   }
 
   private func hasCaughtUp(_ node: SimulatedNode) -> Bool {
     guard let livesFrom = node.livesFrom else { return true }
-    return node.state.life > livesFrom && !node.disks.contains { $0.snapshot().gaps.contains(where: \.isOpen) }
+    return node.state.life > livesFrom && !node.disks.contains { !$0.snapshot().openGaps.isEmpty }
   }
 
   private func isDamaged(_ node: SimulatedNode) -> Bool {
     node.disks.contains { disk in
       let snapshot = disk.snapshot()
-      return snapshot.gaps.contains(where: \.isOpen) || snapshot.records.contains { (try? $0.record.decoded()) == nil }
+      return !snapshot.openGaps.isEmpty || !snapshot.damaged.isEmpty
     }
   }
 

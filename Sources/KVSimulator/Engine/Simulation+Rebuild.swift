@@ -33,12 +33,17 @@ extension Simulation {
     for index in core {
       for disk in nodes[index].disks {
         let snapshot = disk.snapshot()
-        if let gap = snapshot.gaps.first(where: \.isOpen) { return "\(nodes[index].name) has a gap: \(gap)" }
-        for entry in snapshot.records where (try? entry.record.decoded()) == nil {
-          return "\(nodes[index].name) holds a damaged record"
-        }
+        if let gap = snapshot.openGaps.first { return "\(nodes[index].name) has a gap: \(gap)" }
+        if !snapshot.damaged.isEmpty { return "\(nodes[index].name) holds a damaged record" }
       }
     }
     return nil
   }
+}
+
+extension StorageSnapshot {
+  var openGaps: [Gap] { gaps.filter(\.isOpen) }
+
+  /// Records that do not decode.
+  var damaged: [Entry] { records.filter { (try? $0.record.decoded()) == nil } }
 }
