@@ -17,9 +17,16 @@ extension Shard {
 
   /// 1 while the shard has little else to do, 8 when it has much: exchanges begin that much more seldom, and mend fewer
   /// keys at once. Never none, so that the owners become equal however busy they are.
-  private var exchangeLoad: Int { min(8, max(1, inFlight / settings.handoffLoad)) }
+  private var exchangeLoad: Int { min(8, load) }
 
   mutating func onExchangeTimer(_ now: Now, _ effects: inout [Effect]) {
+    endOverdue(now, &effects)
+    startExchange(now, &effects)
+    scheduleExchange(now, &effects)
+  }
+
+  /// Called at each tick too: pulls and questions go on where nothing is compared by itself.
+  mutating func endOverdue(_ now: Now, _ effects: inout [Effect]) {
     for id in exchanges.ids {
       if let exchange = exchanges[id], exchange.deadline <= now.instant {
         endExchange(id, isComplete: false, now, &effects)
@@ -28,8 +35,6 @@ extension Shard {
     for id in treeQueries.ids {
       if let query = treeQueries[id], query.envelope.deadline <= now.instant { treeQueries.remove(id) }
     }
-    startExchange(now, &effects)
-    scheduleExchange(now, &effects)
   }
 
   mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {

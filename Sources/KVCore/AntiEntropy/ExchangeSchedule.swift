@@ -55,7 +55,6 @@ struct ExchangeSchedule: Sendable {
   /// The next peer whose urgent pairs have their turn.
   private var turn = 0
   private var place = 0
-  private var urgent = 0
 
   /// How long a pair that broke off with differences left waits: doubled with each time in a row, up to two minutes.
   static let retryAfter = Span64.seconds(1)
@@ -65,12 +64,9 @@ struct ExchangeSchedule: Sendable {
   mutating func adopt(_ view: ClusterView, _ identity: ShardIdentity) {
     guard let settings = view.current?.layout.settings else { return }
     begins = Array(repeating: -1, count: settings.partitions)
-    for index in 0..<settings.partitions {
-      let partition = PartitionID(UInt16(index))
-      guard partition.shard(of: identity.shards) == identity.shard else { continue }
+    for partition in view.partitions(of: identity) {
+      begins[Int(partition.index)] = pairs.count
       let owners = view.owners(of: partition).nodes
-      guard owners.contains(identity.node) else { continue }
-      begins[index] = pairs.count
       for peer in owners where peer != identity.node { pairs.append(Pair(partition: partition, peer: peer)) }
     }
     peers = Set(pairs.map(\.peer)).sorted().map { Peer(node: $0) }
@@ -79,7 +75,7 @@ struct ExchangeSchedule: Sendable {
   /// Where the round begins: not everywhere at the same place.
   mutating func begin(at random: UInt64) { place = pairs.isEmpty ? 0 : Int(random % UInt64(pairs.count)) }
 
-  var hasUrgent: Bool { urgent > 0 }
+  var hasUrgent: Bool { peers.contains { $0.waitingCount > 0 } }
 
   // MARK: Places
 
@@ -108,7 +104,6 @@ struct ExchangeSchedule: Sendable {
     guard !pairs[place].isUrgent, let peer = index(of: pairs[place].peer) else { return }
     pairs[place].isUrgent = true
     peers[peer].waiting.append(place)
-    urgent += 1
   }
 
   // MARK: What makes pairs urgent
@@ -152,7 +147,6 @@ struct ExchangeSchedule: Sendable {
   }
 
   private mutating func nextUrgent(at now: Instant, _ canAsk: (NodeID) -> Bool) -> Int? {
-    if urgent == 0 { return nil }
     for _ in peers.indices {
       turn = (turn + 1) % peers.count
       guard peers[turn].waitingCount > 0, canAsk(peers[turn].node) else { continue }
@@ -163,7 +157,6 @@ struct ExchangeSchedule: Sendable {
           continue
         }
         pairs[place].isUrgent = false
-        urgent -= 1
         return place
       }
     }

@@ -60,9 +60,6 @@ public struct Shard: Sendable {
   var sweep = Sweep()
   var schedule = ExchangeSchedule()
   var rebuild = Rebuild()
-  var isPaceTimerSet = false
-  /// Where the walk for cold damage is.
-  var scrubbedUpTo: Key?
   /// Questions about trees that were asked.
   var treeQuestions: UInt32 = 0
   /// Request ids that retries have claimed.
@@ -104,6 +101,9 @@ public struct Shard: Sendable {
       ("request_check", requestChecks.count),
     ]
   }
+
+  /// How much there is to do, by which what goes on behind the requests gets slower: 1 while there is little.
+  var load: Int { max(1, inFlight / settings.handoffLoad) }
 
   /// Exchanges with other owners and what belongs to them: it goes on all the time.
   public var backgroundInFlight: Int { exchanges.count + mends.count + treeQueries.count }

@@ -78,7 +78,7 @@ extension Shard {
   /// Fewer the more the shard has under way, but never so few that it falls behind for ever.
   private var sweepAllowance: Int {
     let most = settings.sweepKeysPerSecond * Int(settings.sweepInterval.milliseconds) / 1_000
-    return max(1, most / min(8, max(1, inFlight / settings.handoffLoad)))
+    return max(1, most / min(8, load))
   }
 
   private mutating func advanceSweep(_ effects: inout [Effect]) {

@@ -54,7 +54,7 @@ extension Shard {
   /// record, is one; a key that only had to be looked at an eighth. The more this shard has under way, the dearer.
   private mutating func grant(wanted: [HintOffer.Entry], offered: Int, _ now: Now) -> HintCredit {
     let eighths = wanted.reduce(UInt64(offered)) { $0 + 8 * max(1, UInt64($1.bytes) >> 12) }
-    let load = UInt64(max(1, inFlight / settings.handoffLoad))
+    let load = UInt64(self.load)
     let span = Span64(
       nanoseconds: eighths * load * 125_000_000 / max(1, settings.handoffUnitsPerSecond))
     handoffFreeAt = max(handoffFreeAt, now.instant).advanced(by: span)

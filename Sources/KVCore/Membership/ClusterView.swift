@@ -81,6 +81,13 @@ public struct ClusterView: Equatable, Sendable {
     return owners
   }
 
+  /// The partitions that a shard owns a copy of, ascending; none while there is no layout.
+  func partitions(of shard: ShardIdentity) -> [PartitionID] {
+    (0..<(current?.layout.settings.partitions ?? 0)).map { PartitionID(UInt16($0)) }.filter { partition in
+      partition.shard(of: shard.shards) == shard.shard && owners(of: partition).place(of: shard.node) != nil
+    }
+  }
+
   /// Every other member of any live layout, ascending by id, each once.
   public var peers: [Member] {
     var result: [Member] = []

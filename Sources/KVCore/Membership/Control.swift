@@ -237,7 +237,10 @@ public struct Control: Sendable {
     peers[index].since = now.instant
     let name = peers[index].member.name
     effects.append(.note(isUp ? .peerUp(node, name: name) : .peerUnreachable(node, name: name)))
-    if isUp { claimStart(now, &effects) } else { (witnesses[node], _) = (nil, doubters.remove(node)) }
+    if isUp { return claimStart(now, &effects) }
+    // What it knew may be otherwise when it is back.
+    witnesses[node] = nil
+    doubters.remove(node)
   }
 
   private mutating func onLinkRefused(

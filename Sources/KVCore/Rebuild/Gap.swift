@@ -48,7 +48,7 @@ public struct Gap: Equatable, Sendable {
   /// that no write quorum lies outside of them.
   func isFilled(_ owners: OwnerSet, writeQuorum: Int, at node: NodeID) -> Bool {
     let others = owners.nodes.filter { $0 != node }
-    guard !others.isEmpty, others.allSatisfy({ pulled.contains($0) || partly.contains($0) }) else { return false }
+    guard !others.isEmpty, others.allSatisfy(hasGiven) else { return false }
     return owners.groups.allSatisfy { group in
       let whole = owners.nodes(of: group).count { $0 != node && pulled.contains($0) }
       return whole >= min(group.count - 1, max(1, group.count - writeQuorum + 1))

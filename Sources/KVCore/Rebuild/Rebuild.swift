@@ -27,6 +27,9 @@ struct Rebuild: Sendable {
   var pullers: [NodeID: Instant] = [:]
   /// What was pulled is through by then, at the pace that is set.
   var freeAt = Instant(nanoseconds: 0)
+  var isPaceTimerSet = false
+  /// Where the walk for cold damage is.
+  var scrubbedUpTo: Key?
   /// The epoch for which another one was asked.
   var askedAfter: UInt32?
   /// Since when there have been open gaps, and what was pulled since.

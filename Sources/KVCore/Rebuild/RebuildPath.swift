@@ -21,12 +21,7 @@ extension Shard {
   }
 
   mutating func onRebuildTick(_ now: Now, _ effects: inout [Effect]) {
-    for id in pulls where exchanges[id].map({ $0.deadline <= now.instant }) ?? false {
-      endExchange(id, isComplete: false, now, &effects)
-    }
-    for id in treeQueries.ids where treeQueries[id].map({ $0.envelope.deadline <= now.instant }) ?? false {
-      treeQueries.remove(id)
-    }
+    endOverdue(now, &effects)
     rebuild.pullers = rebuild.pullers.filter { $0.value > now.instant }
     if rebuild.isStale || !rebuild.census.open.isEmpty || rebuild.census.barred.contains(actor) {
       lookForGaps(&effects)
@@ -56,13 +51,9 @@ extension Shard {
   /// The node's data went back in time: before anything is asked of the store it knows that nothing in it is whole. Asked
   /// again at each start, in case it ended before this was synced.
   mutating func onLifeLost(_ now: Now, _ effects: inout [Effect]) {
-    guard let settings = view.current?.layout.settings else { return }
-    let own = (0..<settings.partitions).map { PartitionID(UInt16($0)) }.filter { partition in
-      partition.shard(of: identity.shards) == identity.shard
-        && view.owners(of: partition).place(of: identity.node) != nil
-    }
+    guard view.current != nil else { return }
     let until = WallTime(milliseconds: now.wall.milliseconds &+ RequestMemory.spanMs)
-    let change = GapChange.forgotten(life: view.life, until: until, own)
+    let change = GapChange.forgotten(life: view.life, until: until, view.partitions(of: identity))
     effects.append(.store(.changeGaps([change]), StorageID(raw: Shard.gapsID.raw)))
     lookForGaps(&effects)
   }
@@ -172,15 +163,15 @@ extension Shard {
   mutating func isPaced(_ exchange: Exchange, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) -> Bool {
     guard exchange.pull != nil, rebuild.freeAt > now.instant else { return false }
     exchanges[id]?.deadline = rebuild.freeAt.advanced(by: Exchange.patience)
-    if !isPaceTimerSet {
-      isPaceTimerSet = true
+    if !rebuild.isPaceTimerSet {
+      rebuild.isPaceTimerSet = true
       effects.append(.schedule(TimerID(raw: Shard.paceTimerID.raw), at: rebuild.freeAt))
     }
     return true
   }
 
   mutating func onPaceTimer(_ now: Now, _ effects: inout [Effect]) {
-    isPaceTimerSet = false
+    rebuild.isPaceTimerSet = false
     for id in pulls { advance(id, now, &effects) }
   }
 

@@ -15,7 +15,7 @@ extension Shard {
   }
 
   mutating func onScrubTimer(_ effects: inout [Effect]) {
-    let scrub = StorageOperation.scrub(after: scrubbedUpTo, bytes: Shard.scrubBytes)
+    let scrub = StorageOperation.scrub(after: rebuild.scrubbedUpTo, bytes: Shard.scrubBytes)
     effects.append(.store(scrub, StorageID(raw: Shard.scrubID.raw)))
   }
 
@@ -26,7 +26,7 @@ extension Shard {
 
   mutating func onScrubbed(_ page: ScrubPage, _ now: Now, _ effects: inout [Effect]) {
     counters.scrubbedBytes += UInt64(page.bytes)
-    scrubbedUpTo = page.last
+    rebuild.scrubbedUpTo = page.last
     rebuild.isStale = true
     if page.last == nil { counters.scrubRounds += 1 }
     let span = Span64(nanoseconds: UInt64(page.bytes) &* 1_000_000_000 / max(1, settings.scrubBytesPerSecond))
