@@ -16,6 +16,7 @@ set -euo pipefail
 . "$(dirname "$0")/lib.sh"
 
 debug_skip=${RINGKV_DEBUG_SKIP:-'Process|Simulat|Propert|Mutation|[Hh]azard|Million'}
+few=(--experimental-maximum-parallelization-width 8)
 filter=()
 ran_some=''
 
@@ -85,16 +86,16 @@ main() {
     step "testing the fault shim"
     "$repo/Tests/FaultShim/selftest.sh" || die "the fault shim failed its own tests"
   fi
-  # What waits for clocks comes apart from the million-case tests, and the real processes alone: next to those they
-  # would starve.
+  # What waits for clocks comes apart from the million-case tests, some at a time, and the real processes alone: all at
+  # once they would starve.
   if [[ $runs != debug ]]; then
     run_in release --skip '^(ClusterTests|KV(Net|Client|Ctl|Node|Sim)Tests)\.'
-    run_in release --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.'
+    run_in release --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.' "${few[@]}"
     run_in release --skip '^KV[A-Za-z]*Tests\.'
   fi
   if [[ $runs != release ]]; then
     run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Net|Client|Ctl|Node|Sim)Tests)\.'
-    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.'
+    run_in debug --skip "$debug_skip" --skip '^(ClusterTests|KV(Model|Core|Storage|Simulator)Tests)\.' "${few[@]}"
   fi
   [[ $ran_some == yes ]] || die "no test ran; filter: ${1:-none}"
   step "all tests passed"

@@ -80,8 +80,6 @@ struct LoadStores: Sendable {
     let logger = Logger(label: "kvsim") { _ in SwiftLogNoOpLogHandler() }
     var configuration = KVClientConfiguration(endpoints: endpoints)
     configuration.agent = "kvsim/1"
-    // They are started below; on a busy machine it may take a while.
-    configuration.startGrace = .seconds(10)
     routed = KVClient(configuration, logger: logger)
     configuration.followsLayout = false
     pinned = endpoints.map { endpoint in
@@ -95,15 +93,22 @@ struct LoadStores: Sendable {
   }
 
   func running<Result: Sendable>(_ body: @Sendable () async throws -> Result) async throws -> Result {
-    try await withThrowingTaskGroup(of: Void.self) { group in
-      for store in [routed] + pinned { group.addTask { await store.run() } }
-      defer { group.cancelAll() }
-      return try await body()
+    // Before the first call, however busy the machine: `run()` in a task of its own may come late.
+    for store in [routed] + pinned { await store.start() }
+    do {
+      let result = try await body()
+      await stop()
+      return result
+    } catch {
+      await stop()
+      throw error
     }
   }
 
+  private func stop() async { for store in [routed] + pinned { await store.stop() } }
+
   func settings() async throws(LoadFailure) -> ClusterSettings {
-    do { return try await routed.admin.fetchLayout(deadline: .seconds(10)).0.settings } catch {
+    do { return try await routed.admin.fetchLayout(deadline: .seconds(30)).0.settings } catch {
       throw LoadFailure("no cluster answers: \(error)")
     }
   }

@@ -59,9 +59,9 @@ public final class KVClient: Service {
     } catch { await engine.stop(atOnce: true) }
   }
 
-  func start() async { if case .success(let engine) = made { _ = await engine.start() } }
+  package func start() async { if case .success(let engine) = made { _ = await engine.start() } }
 
-  func stop() async { if case .success(let engine) = made { await engine.stop(atOnce: true) } }
+  package func stop() async { if case .success(let engine) = made { await engine.stop(atOnce: true) } }
 }
 
 /// Runs a client for as long as `body` runs.
