@@ -33,7 +33,7 @@ extension Shard {
       }
     }
     for id in treeQueries.ids {
-      if let query = treeQueries[id], query.envelope.deadline <= now.instant { treeQueries.remove(id) }
+      if let query = treeQueries[id], query.deadline <= now.instant { treeQueries.remove(id) }
     }
   }
 
@@ -118,7 +118,7 @@ extension Shard {
     }
   }
 
-  private mutating func onPage(
+  mutating func onPage(
     _ page: LeafPage, isMine: Bool, _ id: OperationID, _ now: Now, _ effects: inout [Effect]
   ) {
     if isMine, page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
@@ -222,104 +222,5 @@ extension Shard {
     if hasFailed { exchanges[mend.exchange]?.hasFailed = true }
     exchanges[mend.exchange]?.deadline = now.instant.advanced(by: Exchange.patience)
     advance(mend.exchange, now, &effects)
-  }
-}
-
-// The side that is asked.
-extension Shard {
-  mutating func onTree(
-    _ message: TreeMessage, _ peer: NodeID, _ envelope: Envelope, _ now: Now, _ effects: inout [Effect]
-  ) {
-    let id = OperationID(raw: envelope.operation)
-    switch message {
-    case .differing(let places, let question):
-      guard isAwaited(question, id, from: peer), let bits = view.current?.layout.settings.leafBits else { return }
-      exchanges[id]?.onDiffering(places, leafBits: bits)
-      advance(id, now, &effects)
-    case .listed(let page, let question):
-      guard isAwaited(question, id, from: peer) else { return }
-      if holdsOnlyWhatWasAsked(page, id) {
-        onPage(page, isMine: false, id, now, &effects)
-      } else {
-        counters.malformedTrees += 1
-        endExchange(id, isComplete: false, now, &effects)
-      }
-    case .declined(let question):
-      if isAwaited(question, id, from: peer) { endExchange(id, isComplete: false, now, &effects) }
-    case .gaps(let gaps, let question):
-      if isAwaited(question, id, from: peer) { onPeerGaps(gaps, id, now, &effects) }
-    case .askGaps(let partition, let question):
-      guard answerable(partition, envelope, now) != nil else {
-        return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects)
-      }
-      onAskGaps(partition, question, peer, envelope, now, &effects)
-    case .compare(let partition, let digests, let question):
-      guard speaksOf(partition, to: peer), let bits = answerable(partition, envelope, now),
-        digests.allSatisfy({ $0.node.exists(leafBits: bits) })
-      else { return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects) }
-      let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question, digests: digests))
-      effects.append(.store(.digests(partition, digests.map(\.node)), StorageID(raw: id.raw)))
-    case .list(let partition, let leaf, let after, let limit, let question):
-      guard speaksOf(partition, to: peer), let bits = answerable(partition, envelope, now), leaf >> UInt32(bits) == 0
-      else {
-        return send(.tree(.declined(question: question)), to: peer, envelope, now, &effects)
-      }
-      let id = treeQueries.insert(TreeQuery(asker: peer, envelope: envelope, question: question))
-      let place = LeafPlace(partition: partition, leaf: leaf)
-      effects.append(.store(.listLeaf(place, after: after, limit: Int(limit)), StorageID(raw: id.raw)))
-    }
-  }
-
-  /// A key of another leaf, or one that was listed before, has no place in a page: it must not be joined here.
-  private func holdsOnlyWhatWasAsked(_ page: LeafPage, _ id: OperationID) -> Bool {
-    guard let exchange = exchanges[id], let listing = exchange.listing, let layout = view.current?.layout else {
-      return false
-    }
-    let geometry = ShardGeometry(of: layout)
-    let place = LeafPlace(partition: exchange.partition, leaf: listing.leaf)
-    return page.entries.allSatisfy { entry in
-      LeafPlace(of: entry.key, geometry) == place && listing.after.map { $0 < entry.key } ?? true
-    }
-  }
-
-  private func isAwaited(_ question: UInt32, _ id: OperationID, from peer: NodeID) -> Bool {
-    guard id.kind == .exchange, let exchange = exchanges[id] else { return false }
-    return exchange.peer == peer && exchange.question == question
-  }
-
-  /// The leaf bits of the tree, when a question about this partition can be answered here and now.
-  private mutating func answerable(_ partition: PartitionID, _ envelope: Envelope, _ now: Now) -> Int? {
-    if dropsExpired(envelope, now) { return nil }
-    guard view.standing == .confirmed, let layout = view.current?.layout.settings,
-      Int(partition.index) < layout.partitions, view.owners(of: partition).place(of: identity.node) != nil
-    else { return nil }
-    guard treeQueries.count < settings.treeQueriesMax else {
-      counters.overloads += 1
-      return nil
-    }
-    return layout.leafBits
-  }
-
-  mutating func onTreeStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let query = treeQueries.remove(id) else { return }
-    if let client = query.client { return onRescanned(result, client, &effects) }
-    switch result {
-    case .digests(let digests):
-      var places = query.digests.indices.filter { query.digests[$0].digest != digests[$0] }.map { UInt16($0) }
-      if planted(.differenceSkipped) { _ = places.popLast() }
-      send(.tree(.differing(places, question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .gaps(let census):
-      let bits = view.current?.layout.settings.partitionBits ?? 0
-      let gaps = query.gapsOf.map { census.gaps(of: $0, bits: bits) } ?? PartitionGaps(isWhole: true, keys: [])
-      send(.tree(.gaps(gaps, question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .listed(let page):
-      if page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
-      send(.tree(.listed(page, question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .unreadable:
-      send(.tree(.declined(question: query.question)), to: query.asker, query.envelope, now, &effects)
-    case .record, .merged, .synced, .refused, .leased, .request, .hints, .census, .expired, .rescanned, .incomplete,
-      .scrubbed, .failed:
-      invariant(false, "a question about a tree answered by \(result)")
-    }
   }
 }

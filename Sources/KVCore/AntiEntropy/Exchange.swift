@@ -161,15 +161,24 @@ struct Mend: Sendable {
   var isAcknowledged = false
 }
 
-/// An owner's question about a tree that the storage is answering.
+/// A question about a tree that the storage is answering.
 struct TreeQuery: Sendable {
-  let asker: NodeID
-  let envelope: Shard.Envelope
-  let question: UInt32
-  /// The asker's digests, when it compares.
-  var digests: [TreeDigest] = []
-  /// Asked by `kvctl`, not by an owner.
-  var client: ClientRef?
-  /// The partition whose gaps it asks for, when it does.
-  var gapsOf: PartitionID?
+  /// An owner, and what its answer has to name.
+  struct Asker: Sendable {
+    let node: NodeID
+    let envelope: Shard.Envelope
+    let question: UInt32
+  }
+
+  enum Matter: Sendable {
+    /// The asker's digests are held against those here.
+    case compare([TreeDigest], for: Asker)
+    case list(for: Asker)
+    case gaps(PartitionID, for: Asker)
+    /// Leaves are read again for `kvctl`.
+    case rescan(for: ClientRef)
+  }
+
+  let matter: Matter
+  let deadline: Instant
 }

@@ -15,10 +15,8 @@ extension Shard {
       effects.append(.respond(.repaired(.comparing(pairs: UInt32(pairs))), to: client))
       startExchange(now, &effects)
     case .rescan(let partition, let leaf, let bytesMax):
-      let envelope = Envelope(operation: 0, deadline: deadline)
-      let id = treeQueries.insert(TreeQuery(asker: identity.node, envelope: envelope, question: 0, client: client))
       let bytes = min(Int(bytesMax), Rescan.bytesMax)
-      effects.append(.store(.rescan(partition, from: leaf, bytesMax: bytes), StorageID(raw: id.raw)))
+      look(.rescan(for: client), by: deadline, .rescan(partition, from: leaf, bytesMax: bytes), &effects)
     }
   }
 

@@ -196,17 +196,6 @@ extension Shard {
 
   // MARK: The side that is pulled from
 
-  /// What is missing here of a partition is asked of the store, which knows it first.
-  mutating func onAskGaps(
-    _ partition: PartitionID, _ question: UInt32, _ peer: NodeID, _ envelope: Envelope, _ now: Now,
-    _ effects: inout [Effect]
-  ) {
-    rebuild.pullers[peer] = now.instant.advanced(by: Rebuild.pullerSpan)
-    let id = treeQueries.insert(
-      TreeQuery(asker: peer, envelope: envelope, question: question, gapsOf: partition))
-    effects.append(.store(.listGaps, StorageID(raw: id.raw)))
-  }
-
   /// A partition of which anything may be missing is no truth to compare with: only who pulls is answered, and takes what
   /// there is. Others would push all of it here, unasked and unpaced.
   func speaksOf(_ partition: PartitionID, to peer: NodeID) -> Bool {
