@@ -37,6 +37,10 @@ struct LeafTable {
     }
   }
 
+  func root(of partition: PartitionID) -> Digest {
+    partitions[Int(partition.index)].reduce(into: Digest.zero) { $0.combine($1) }
+  }
+
   /// XORs a change into a leaf and returns what it is now.
   @discardableResult
   mutating func combine(_ place: LeafPlace, _ change: Digest) -> Digest {

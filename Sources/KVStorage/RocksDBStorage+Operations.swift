@@ -16,6 +16,9 @@ extension RocksDBStorage {
     case .digests(let partition, let nodes):
       results.append(StorageCompletion(id: id, result: .digests(syncedLeaves.digests(of: nodes, partition))))
       return nil
+    case .roots(let partitions):
+      results.append(StorageCompletion(id: id, result: .digests(partitions.map { syncedLeaves.root(of: $0) })))
+      return nil
     case .listLeaf(let place, after: let after, limit: let limit):
       pool.submit(.leaf(place, geometry, after: after, limit: limit, id))
       return nil

@@ -22,7 +22,7 @@ extension RocksDBStorage {
     _ partition: PartitionID, from first: UInt32, bytesMax: Int, id: StorageID, results: inout [StorageCompletion]
   ) {
     guard bytesMax > 0 else {
-      let rescan = Rescan(nextLeaf: first, root: root(of: partition))
+      let rescan = Rescan(nextLeaf: first, root: syncedLeaves.root(of: partition))
       return results.append(StorageCompletion(id: id, result: .rescanned(rescan)))
     }
     let end = min(UInt32(1) << UInt32(geometry.leafBits), first &+ UInt32(Rescan.leavesMax))
@@ -30,8 +30,6 @@ extension RocksDBStorage {
     let query = RescanQuery(partition: partition, first: first, bytesMax: bytesMax, remembered: remembered)
     pool.submit(.rescan(query, geometry, id))
   }
-
-  private func root(of partition: PartitionID) -> Digest { syncedLeaves.digests(of: [.root], partition)[0] }
 
   /// The disk agrees with itself or not; whether the tree in memory does too shows where it has not changed meanwhile.
   func onRescanned(
@@ -43,7 +41,7 @@ extension RocksDBStorage {
       let now = syncedLeaves[LeafPlace(partition: query.partition, leaf: query.first + UInt32(place))]
       if let digest, now == query.remembered[place], now != digest { rescan.differingLeaves += 1 }
     }
-    rescan.root = root(of: query.partition)
+    rescan.root = syncedLeaves.root(of: query.partition)
     results.append(StorageCompletion(id: id, result: .rescanned(rescan)))
   }
 }

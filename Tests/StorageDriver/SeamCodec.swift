@@ -79,6 +79,10 @@ extension StorageOperation {
       bytes.append(integer: partition.index)
       bytes.append(integer: leaf)
       bytes.append(integer: UInt64(bytesMax))
+    case .roots(let partitions):
+      bytes.append(16)
+      bytes.append(integer: UInt32(partitions.count))
+      for partition in partitions { bytes.append(integer: partition.index) }
     // Gaps are tested in this process.
     case .listGaps, .changeGaps, .scrub: fatalError("\(self) is not asked of a process")
     }
@@ -138,6 +142,7 @@ extension StorageOperation {
     case 15:
       let (partition, leaf) = (PartitionID(try reader.u16()), try reader.u32())
       self = .rescan(partition, from: leaf, bytesMax: Int(try reader.u64()))
+    case 16: self = .roots(try reader.list { (reader) throws(DecodeError) in PartitionID(try reader.u16()) })
     case let tag: throw .unknownTag(tag)
     }
   }

@@ -1,6 +1,6 @@
 import KVModel
 
-// Owners compare their copies without being asked: ExchangeSchedule → Exchange → Mend.
+// Owners compare their copies without being asked: ExchangeSchedule → Survey → Exchange → Mend.
 extension Shard {
   static let exchangeTimerID = OperationID(kind: .housekeeping, shard: 0, slot: 3, generation: 0)
 
@@ -11,8 +11,11 @@ extension Shard {
 
   mutating func scheduleExchange(_ now: Now, _ effects: inout [Effect]) {
     guard settings.exchangeInterval > .zero else { return }
-    let span = Span64(nanoseconds: settings.exchangeInterval.nanoseconds * UInt64(exchangeLoad))
-    effects.append(.schedule(TimerID(raw: Shard.exchangeTimerID.raw), at: now.instant.advanced(by: span)))
+    effects.append(.schedule(TimerID(raw: Shard.exchangeTimerID.raw), at: now.instant.advanced(by: exchangePace)))
+  }
+
+  private var exchangePace: Span64 {
+    Span64(nanoseconds: settings.exchangeInterval.nanoseconds * UInt64(exchangeLoad))
   }
 
   /// 1 while the shard has little else to do, 8 when it has much: exchanges begin that much more seldom, and mend fewer
@@ -32,32 +35,49 @@ extension Shard {
         endExchange(id, isComplete: false, now, &effects)
       }
     }
+    for id in surveys.ids {
+      if let survey = surveys[id], survey.deadline <= now.instant { endSurvey(id, now, &effects) }
+    }
     for id in treeQueries.ids {
       if let query = treeQueries[id], query.deadline <= now.instant { treeQueries.remove(id) }
     }
   }
 
   mutating func startExchange(onlyUrgent: Bool = false, _ now: Now, _ effects: inout [Effect]) {
-    let underWay = exchanges.ids.count { exchanges[$0]?.pull == nil }
+    let underWay = exchanges.ids.count { exchanges[$0]?.pull == nil } + surveys.count
     guard mayExchange, underWay < max(1, settings.exchangesMax / exchangeLoad) else { return }
     let reachability = reachability
     let handoff = handoff
-    let pair = schedule.next(at: now.instant, onlyUrgent: onlyUrgent) {
+    let turn = schedule.next(at: now.instant, onlyUrgent: onlyUrgent, pace: exchangePace) {
       reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
     }
-    guard let pair else { return }
+    switch turn {
+    case .exchange(let partition, let peer): startExchange(partition, peer, now, &effects)
+    case .survey(let partitions, let peer, let isUrgent):
+      startSurvey(partitions, peer, isUrgent: isUrgent, now, &effects)
+    case nil: break
+    }
+  }
+
+  private mutating func startExchange(
+    _ partition: PartitionID, _ peer: NodeID, _ now: Now, _ effects: inout [Effect]
+  ) {
     // What may lack anything is pulled, at its own pace.
-    if rebuild.lacks(pair.partition) {
-      return schedule.onEnded(pair.partition, pair.peer, isComplete: false, at: now.instant)
+    if rebuild.lacks(partition) {
+      return schedule.onEnded(partition, peer, isComplete: false, at: now.instant)
     }
     counters.exchanges += 1
     let id = exchanges.insert(
-      Exchange(
-        partition: pair.partition, peer: pair.peer, deadline: now.instant.advanced(by: Exchange.patience)))
-    if handoff.census.isMarked(pair.partition, for: pair.peer) {
+      Exchange(partition: partition, peer: peer, deadline: now.instant.advanced(by: Exchange.patience)))
+    if handoff.census.isMarked(partition, for: peer) {
       effects.append(.store(.countHints, StorageID(raw: id.raw)))
     }
     advance(id, now, &effects)
+  }
+
+  /// One after the other while nobody is kept waiting by it; else at the timer's pace.
+  mutating func goOn(_ now: Now, _ effects: inout [Effect]) {
+    if exchangeLoad == 1 { startExchange(onlyUrgent: true, now, &effects) }
   }
 
   // MARK: The asking side
@@ -142,8 +162,7 @@ extension Shard {
       effects.append(.store(forget, StorageID(raw: Shard.hintID.raw)))
       handoff.isStale = true
     }
-    // One after the other while nobody is kept waiting by it; else at the timer's pace.
-    if exchangeLoad == 1 { startExchange(onlyUrgent: true, now, &effects) }
+    goOn(now, &effects)
   }
 
   mutating func onOwnerLost(_ peer: NodeID, ofExchange id: OperationID, _ now: Now, _ effects: inout [Effect]) {

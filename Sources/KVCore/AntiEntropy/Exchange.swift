@@ -171,8 +171,9 @@ struct TreeQuery: Sendable {
   }
 
   enum Matter: Sendable {
-    /// The asker's digests are held against those here.
-    case compare([TreeDigest], for: Asker)
+    /// The asker's digests are held against those here. `untold`: places among them of which nothing can be said here, so
+    /// that they count as different.
+    case compare([Digest], untold: Set<Int> = [], for: Asker)
     case list(for: Asker)
     case gaps(PartitionID, for: Asker)
     /// Leaves are read again for `kvctl`.

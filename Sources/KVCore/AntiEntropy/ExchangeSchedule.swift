@@ -1,9 +1,20 @@
 import KVModel
 
-/// Which partition is compared with which other owner next. Every pair in turn, one each interval; urgent ones first of
-/// all, one after the other: those of a peer whose link has come up, since it may have missed writes; those whose hints
-/// became marks; those that broke off with differences left; those that an operator asked for.
+/// Which partition is compared with which other owner next. Every pair once a round, one an interval in the mean; urgent
+/// ones first of all, one after the other: those of a peer whose link has come up, since it may have missed writes; those
+/// whose hints became marks; those that differ; those that an operator asked for.
+///
+/// ```
+///   a peer's pairs, up to 64 at once ──► Survey: their roots in one message ──► equal: compared
+///                                                                          └──► differs: urgent, for an exchange of its own
+/// ```
 struct ExchangeSchedule: Sendable {
+  /// What is to be done next.
+  enum Turn: Equatable, Sendable {
+    case exchange(PartitionID, NodeID)
+    case survey([PartitionID], NodeID, isUrgent: Bool)
+  }
+
   struct Pair: Sendable {
     let partition: PartitionID
     let peer: NodeID
@@ -11,6 +22,10 @@ struct ExchangeSchedule: Sendable {
     var completedAt: Instant?
     var isUrgent = false
     var isRunning = false
+    /// An exchange of its own is next: a survey found it different, or it has marks.
+    var isAlone = false
+    /// The last round in which it had its turn.
+    var round: UInt32 = 0
     /// Urgent, but not before this.
     var notBefore = Instant(nanoseconds: 0)
     var startedAt = Instant(nanoseconds: 0)
@@ -55,6 +70,12 @@ struct ExchangeSchedule: Sendable {
   /// The next peer whose urgent pairs have their turn.
   private var turn = 0
   private var place = 0
+  /// Each pair has one turn in it.
+  private var round: UInt32 = 1
+  /// No pair has its turn before this.
+  private var restsUntil = Instant(nanoseconds: 0)
+  /// Pairs that are compared by one message.
+  private var surveyMax = 1
 
   /// How long a pair that broke off with differences left waits: doubled with each time in a row, up to two minutes.
   static let retryAfter = Span64.seconds(1)
@@ -70,6 +91,7 @@ struct ExchangeSchedule: Sendable {
       for peer in owners where peer != identity.node { pairs.append(Pair(partition: partition, peer: peer)) }
     }
     peers = Set(pairs.map(\.peer)).sorted().map { Peer(node: $0) }
+    surveyMax = Survey.pairsMax(leafBits: settings.leafBits)
   }
 
   /// Where the round begins: not everywhere at the same place.
@@ -118,6 +140,7 @@ struct ExchangeSchedule: Sendable {
   /// Hints of this pair became marks of leaves.
   mutating func onMarked(_ partition: PartitionID, _ peer: NodeID) {
     guard let place = place(of: partition, peer), !pairs[place].isRunning else { return }
+    pairs[place].isAlone = true
     makeUrgent(place)
   }
 
@@ -134,51 +157,93 @@ struct ExchangeSchedule: Sendable {
 
   // MARK: The next one
 
-  /// The next pair whose peer can be asked; an urgent one while there are any. What is urgent with a peer that is away
-  /// waits, and must not make others hurry: `onlyUrgent` is for what follows without a pause.
+  /// What comes next with a peer that can be asked; what is urgent while there is any. What is urgent with a peer that is
+  /// away waits, and must not make others hurry: `onlyUrgent` is for what follows without a pause. `pace`: between pairs
+  /// that have their turn, in the mean.
   mutating func next(
-    at now: Instant, onlyUrgent: Bool = false, where canAsk: (NodeID) -> Bool
-  ) -> (partition: PartitionID, peer: NodeID)? {
-    let onlyUrgent = onlyUrgent && !(planted(.exchangesUnpaced) && hasUrgent)
-    guard let place = nextUrgent(at: now, canAsk) ?? (onlyUrgent ? nil : nextInTurn(canAsk)) else { return nil }
-    pairs[place].isRunning = true
-    pairs[place].startedAt = now
-    return (pairs[place].partition, pairs[place].peer)
+    at now: Instant, onlyUrgent: Bool = false, pace: Span64 = .zero, where canAsk: (NodeID) -> Bool
+  ) -> Turn? {
+    let hurries = planted(.exchangesUnpaced) && hasUrgent
+    var places = nextUrgent(at: now, canAsk)
+    let isUrgent = !places.isEmpty
+    if places.isEmpty, hurries || !onlyUrgent && restsUntil <= now {
+      places = nextInTurn(canAsk)
+      if places.count > 1 {
+        restsUntil = now.advanced(by: Span64(nanoseconds: pace.nanoseconds * UInt64(places.count - 1)))
+      }
+    }
+    guard let first = places.first else { return nil }
+    for place in places {
+      pairs[place].isRunning = true
+      pairs[place].startedAt = now
+    }
+    if places.count == 1 { return .exchange(pairs[first].partition, pairs[first].peer) }
+    return .survey(places.map { pairs[$0].partition }.sorted(), pairs[first].peer, isUrgent: isUrgent)
   }
 
-  private mutating func nextUrgent(at now: Instant, _ canAsk: (NodeID) -> Bool) -> Int? {
+  /// Pairs of one peer, as many as one message compares; or one that is compared alone.
+  private mutating func nextUrgent(at now: Instant, _ canAsk: (NodeID) -> Bool) -> [Int] {
     for _ in peers.indices {
       turn = (turn + 1) % peers.count
       guard peers[turn].waitingCount > 0, canAsk(peers[turn].node) else { continue }
-      for _ in 0..<peers[turn].waitingCount {
+      var places: [Int] = []
+      for _ in 0..<peers[turn].waitingCount where places.count < surveyMax {
         guard let place = peers[turn].take() else { break }
-        if pairs[place].isRunning || pairs[place].notBefore > now {
+        if pairs[place].isRunning || pairs[place].notBefore > now || (pairs[place].isAlone && !places.isEmpty) {
           peers[turn].waiting.append(place)
           continue
         }
         pairs[place].isUrgent = false
-        return place
+        places.append(place)
+        if pairs[place].isAlone { break }
       }
+      if !places.isEmpty { return places }
     }
-    return nil
+    return []
   }
 
-  private mutating func nextInTurn(_ canAsk: (NodeID) -> Bool) -> Int? {
-    for _ in pairs.indices {
-      place = (place + 1) % pairs.count
-      let pair = pairs[place]
-      if !pair.isRunning, !pair.isUrgent, canAsk(pair.peer) { return place }
+  /// The next pair that had no turn in this round, and others of its peer.
+  private mutating func nextInTurn(_ canAsk: (NodeID) -> Bool) -> [Int] {
+    for _ in 0..<2 {
+      var places: [Int] = []
+      for offset in pairs.indices where places.count < surveyMax {
+        let at = (place + offset) % pairs.count
+        let pair = pairs[at]
+        guard pair.round != round, !pair.isRunning, !pair.isUrgent, canAsk(pair.peer),
+          places.first.map({ pairs[$0].peer == pair.peer }) ?? true
+        else { continue }
+        pairs[at].round = round
+        places.append(at)
+      }
+      if let first = places.first {
+        place = first
+        return places
+      }
+      round &+= 1
     }
-    return nil
+    return []
+  }
+
+  /// The peer has answered about the roots: where they are equal the comparison is over, else it goes on by itself.
+  mutating func onSurveyed(_ partition: PartitionID, _ peer: NodeID, differs: Bool, at now: Instant) {
+    guard differs else { return onEnded(partition, peer, isComplete: true, at: now) }
+    guard let place = place(of: partition, peer) else { return }
+    pairs[place].isRunning = false
+    pairs[place].isAlone = true
+    pairs[place].notBefore = Instant(nanoseconds: 0)
+    makeUrgent(place)
   }
 
   /// `found`: keys that differed. An exchange that broke off with some left goes on soon: what it has mended differs no
   /// more, so that the next one goes down the tree to the rest alone. The tree itself is the mark of how far it came.
+  /// `isUrgent`: it was urgent and nothing came of it.
   mutating func onEnded(
-    _ partition: PartitionID, _ peer: NodeID, isComplete: Bool, found: Int = 0, at now: Instant
+    _ partition: PartitionID, _ peer: NodeID, isComplete: Bool, found: Int = 0, isUrgent: Bool = false,
+    at now: Instant
   ) {
     guard let place = place(of: partition, peer), let index = index(of: peer) else { return }
     pairs[place].isRunning = false
+    pairs[place].isAlone = false
     peers[index].mended += UInt64(found)
     if isComplete {
       pairs[place].completedAt = now
@@ -191,7 +256,7 @@ struct ExchangeSchedule: Sendable {
       pairs[place].notBefore = now.advanced(
         by: Span64(nanoseconds: ExchangeSchedule.retryAfter.nanoseconds << doublings))
     }
-    if pairs[place].askedAt != nil || (!isComplete && found > 0) { makeUrgent(place) }
+    if pairs[place].askedAt != nil || (!isComplete && (found > 0 || isUrgent)) { makeUrgent(place) }
   }
 
   // MARK: How it stands

@@ -9,16 +9,19 @@ extension Shard {
     let asker = { TreeQuery.Asker(node: peer, envelope: envelope, question: $0) }
     switch message {
     case .differing(let places, let question):
+      if isAwaited(question, bySurvey: id, from: peer) { return onSurveyed(places, id, now, &effects) }
       guard isAwaited(question, id, from: peer), let bits = view.current?.layout.settings.leafBits else { return }
       exchanges[id]?.onDiffering(places, leafBits: bits)
       advance(id, now, &effects)
     case .listed(let page, let question):
       if isAwaited(question, id, from: peer) { onPeerPage(page, id, now, &effects) }
     case .declined(let question):
+      if isAwaited(question, bySurvey: id, from: peer) { endSurvey(id, now, &effects) }
       if isAwaited(question, id, from: peer) { endExchange(id, isComplete: false, now, &effects) }
     case .gaps(let gaps, let question):
       if isAwaited(question, id, from: peer) { onPeerGaps(gaps, id, now, &effects) }
     case .askGaps(let partition, let question): onAskGaps(partition, asker(question), now, &effects)
+    case .roots(let roots, let question): onRoots(roots, asker(question), now, &effects)
     case .compare(let partition, let digests, let question):
       onCompare(partition, digests, asker(question), now, &effects)
     case .list(let partition, let leaf, let after, let limit, let question):
@@ -71,7 +74,7 @@ extension Shard {
       digests.allSatisfy({ $0.node.exists(leafBits: bits) })
     else { return decline(asker, now, &effects) }
     let operation = StorageOperation.digests(partition, digests.map(\.node))
-    look(.compare(digests, for: asker), by: asker.envelope.deadline, operation, &effects)
+    look(.compare(digests.map(\.digest), for: asker), by: asker.envelope.deadline, operation, &effects)
   }
 
   private mutating func onList(
@@ -97,16 +100,20 @@ extension Shard {
     send(.tree(message(asker.question)), to: asker.node, asker.envelope, now, &effects)
   }
 
-  private mutating func decline(_ asker: TreeQuery.Asker, _ now: Now, _ effects: inout [Effect]) {
+  mutating func decline(_ asker: TreeQuery.Asker, _ now: Now, _ effects: inout [Effect]) {
     answer(asker, now, &effects) { .declined(question: $0) }
   }
 
   /// The leaf bits of the tree, when a question about this partition can be answered here and now.
   private mutating func answerable(_ partition: PartitionID, _ envelope: Envelope, _ now: Now) -> Int? {
+    guard let bits = answersTrees(envelope, now) else { return nil }
+    return owns(partition) ? bits : nil
+  }
+
+  /// The same of any partition's.
+  mutating func answersTrees(_ envelope: Envelope, _ now: Now) -> Int? {
     if dropsExpired(envelope, now) { return nil }
-    guard view.standing == .confirmed, let layout = view.current?.layout.settings,
-      Int(partition.index) < layout.partitions, view.owners(of: partition).place(of: identity.node) != nil
-    else { return nil }
+    guard view.standing == .confirmed, let layout = view.current?.layout.settings else { return nil }
     guard treeQueries.count < settings.treeQueriesMax else {
       counters.overloads += 1
       return nil
@@ -114,12 +121,20 @@ extension Shard {
     return layout.leafBits
   }
 
+  func exists(_ partition: PartitionID) -> Bool {
+    view.current.map { Int(partition.index) < $0.layout.settings.partitions } ?? false
+  }
+
+  func owns(_ partition: PartitionID) -> Bool {
+    exists(partition) && view.owners(of: partition).place(of: identity.node) != nil
+  }
+
   mutating func onTreeStored(_ result: StorageResult, _ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let query = treeQueries.remove(id) else { return }
     switch (query.matter, result) {
     case (.rescan(for: let client), _): onRescanned(result, client, &effects)
-    case (.compare(let theirs, for: let asker), .digests(let digests)):
-      var places = theirs.indices.filter { theirs[$0].digest != digests[$0] }.map { UInt16($0) }
+    case (.compare(let theirs, let untold, for: let asker), .digests(let digests)):
+      var places = theirs.indices.filter { theirs[$0] != digests[$0] || untold.contains($0) }.map { UInt16($0) }
       if planted(.differenceSkipped) { _ = places.popLast() }
       answer(asker, now, &effects) { .differing(places, question: $0) }
     case (.gaps(let partition, for: let asker), .gaps(let census)):
@@ -128,7 +143,7 @@ extension Shard {
     case (.list(for: let asker), .listed(let page)):
       if page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
       answer(asker, now, &effects) { .listed(page, question: $0) }
-    case (.compare(_, for: let asker), .unreadable), (.list(for: let asker), .unreadable),
+    case (.compare(_, _, for: let asker), .unreadable), (.list(for: let asker), .unreadable),
       (.gaps(_, for: let asker), .unreadable):
       decline(asker, now, &effects)
     case (.compare, _), (.list, _), (.gaps, _): invariant(false, "a question about a tree answered by \(result)")

@@ -81,7 +81,7 @@ extension Shard {
     case .explain: onExplainReply(reply, peer, id, now, &effects)
     case .mend: onMendReply(reply, peer, id, now, &effects)
     case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .treeQuery, .delivery,
-      .transfer, .offerQuery, .housekeeping, nil:
+      .transfer, .offerQuery, .survey, .housekeeping, nil:
       break
     }
   }

@@ -182,7 +182,7 @@ extension Shard {
     case .read: request = reads.remove(id)?.request
     case .explain: request = explains.remove(id)?.request
     case .write, .forward, .retry, .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, .delivery,
-      .transfer, .offerQuery, .housekeeping, nil:
+      .transfer, .offerQuery, .survey, .housekeeping, nil:
       request = nil
     }
     if let request { respond(.failed(Failure(.cancelled)), request, now, &effects) }

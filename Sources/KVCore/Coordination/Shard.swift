@@ -41,6 +41,7 @@ public struct Shard: Sendable {
   var replicaWrites = Slots<PendingReplicaWrite>(.replicaWrite)
   var requestChecks = Slots<RequestCheck>(.requestCheck)
   var exchanges = Slots<Exchange>(.exchange)
+  var surveys = Slots<Survey>(.survey)
   var mends = Slots<Mend>(.mend)
   var treeQueries = Slots<TreeQuery>(.treeQuery)
   var deliveries = Slots<Delivery>(.delivery)
@@ -106,7 +107,7 @@ public struct Shard: Sendable {
   var load: Int { max(1, inFlight / settings.handoffLoad) }
 
   /// Exchanges with other owners and what belongs to them: it goes on all the time.
-  public var backgroundInFlight: Int { exchanges.count + mends.count + treeQueries.count }
+  public var backgroundInFlight: Int { exchanges.count + surveys.count + mends.count + treeQueries.count }
 
   /// Answered writes that wait to hear from their last owners.
   public var lagging: Int { laggingWrites }
@@ -167,6 +168,7 @@ public struct Shard: Sendable {
     replicaWrites.start(shard: shard, generation: generation)
     requestChecks.start(shard: shard, generation: generation)
     exchanges.start(shard: shard, generation: generation)
+    surveys.start(shard: shard, generation: generation)
     mends.start(shard: shard, generation: generation)
     treeQueries.start(shard: shard, generation: generation)
     deliveries.start(shard: shard, generation: generation)
@@ -269,6 +271,7 @@ public struct Shard: Sendable {
     for id in explains.ids { onOwnerLost(peer, ofExplain: id, now, &effects) }
     for id in forwards.ids { onOwnerLost(peer, ofForward: id, now, &effects) }
     for id in exchanges.ids { onOwnerLost(peer, ofExchange: id, now, &effects) }
+    for id in surveys.ids { onOwnerLost(peer, ofSurvey: id, now, &effects) }
     for id in deliveries.ids { onTargetLost(peer, ofDelivery: id, now) }
   }
 
@@ -282,6 +285,7 @@ public struct Shard: Sendable {
     case .replicaWrite: onReplicaWriteStored(result, id, now, &effects)
     case .requestCheck: onRequestCheckStored(result, id, now, &effects)
     case .exchange: onExchangeStored(result, id, now, &effects)
+    case .survey: onSurveyStored(result, id, now, &effects)
     case .mend: onMendStored(result, id, now, &effects)
     case .treeQuery: onTreeStored(result, id, now, &effects)
     case .delivery: onDeliveryStored(result, id, now, &effects)
@@ -333,7 +337,8 @@ public struct Shard: Sendable {
       default: onTick(now, &effects)
       }
     case .delivery: onDeliveryTimer(id, now, &effects)
-    case .replicaRead, .replicaWrite, .requestCheck, .exchange, .mend, .treeQuery, .transfer, .offerQuery, nil:
+    case .replicaRead, .replicaWrite, .requestCheck, .exchange, .survey, .mend, .treeQuery, .transfer, .offerQuery,
+      nil:
       invariant(false, "a timer for operation \(id.raw)")
     }
   }

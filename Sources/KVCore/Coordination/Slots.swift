@@ -25,6 +25,7 @@ public struct OperationID: Hashable, Sendable {
     case delivery = 11
     case transfer = 12
     case offerQuery = 13
+    case survey = 14
     /// Not an operation: the shard's own clockwork and lease.
     case housekeeping = 15
   }

@@ -159,7 +159,8 @@ extension Shard {
     case (.mend, _): onMendWritten(reply, peer, id, now, &effects)
     case (.transfer, _): onTransferWritten(reply, peer, id, now, &effects)
     case (.forward, _), (.explain, _), (.retry, _), (.replicaRead, _), (.replicaWrite, _), (.requestCheck, _),
-      (.exchange, _), (.treeQuery, _), (.delivery, _), (.offerQuery, _), (.housekeeping, _), (nil, _):
+      (.exchange, _), (.treeQuery, _), (.delivery, _), (.offerQuery, _), (.survey, _), (.housekeeping, _),
+      (nil, _):
       break
     }
   }

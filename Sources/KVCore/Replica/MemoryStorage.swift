@@ -116,6 +116,8 @@ public final class MemoryStorage: ShardStorage {
       results.append(StorageCompletion(id: id, result: find(request, key)))
     case .digests(let partition, let nodes):
       results.append(StorageCompletion(id: id, result: .digests(nodes.map { digest(of: $0, partition) })))
+    case .roots(let partitions):
+      results.append(StorageCompletion(id: id, result: .digests(partitions.map { digest(of: .root, $0) })))
     case .listLeaf(let place, after: let after, limit: let limit):
       results.append(StorageCompletion(id: id, result: .listed(list(place, after: after, limit: limit))))
     case .hint(let key, let targets):

@@ -36,6 +36,8 @@ public enum StorageOperation: Equatable, Sendable {
   case findRequest(RequestID, Key)
   /// The digests of nodes of a partition's Merkle tree, over what is synced. Answer: `.digests`, at once.
   case digests(PartitionID, [TreeNode])
+  /// The digests of the roots of these partitions' trees, in this order. Answer: `.digests`, at once.
+  case roots([PartitionID])
   /// Synced keys of a leaf with the digests of their records, in order, after a key. A damaged record has the digest of
   /// nothing. Answer: `.listed`.
   case listLeaf(LeafPlace, after: Key?, limit: Int)
@@ -68,8 +70,8 @@ public enum StorageOperation: Equatable, Sendable {
   public var key: Key? {
     switch self {
     case .read(let key), .merge(let key, _, _), .findRequest(_, let key): key
-    case .extendLease, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints, .keyDigests,
-      .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
+    case .extendLease, .digests, .roots, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks, .countHints,
+      .keyDigests, .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
       nil
     }
   }

@@ -159,7 +159,8 @@ public enum ClientRequest: Hashable, Sendable {
       .layout, .done, .reserved, .repaired, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply,
       .forwarded,
       .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .treeRoots, .hintOffer,
+      .hintWanted,
       .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       throw .unknownTag(type.rawValue)

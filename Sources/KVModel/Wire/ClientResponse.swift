@@ -186,7 +186,8 @@ public enum ClientResponse: Hashable, Sendable {
       .fetchLayout, .reserveCluster, .formCluster, .repair, .replicaRead, .replicaReadReply, .replicaWrite,
       .replicaWriteReply,
       .forwarded, .forwardedReply, .requestCheck, .requestCheckReply, .treeCompare,
-      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted,
+      .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .treeRoots, .hintOffer,
+      .hintWanted,
       .hintDeclined, .claim, .verdict,
       .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       throw .unknownTag(type.rawValue)

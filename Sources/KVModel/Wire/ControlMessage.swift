@@ -70,7 +70,7 @@ extension ControlMessage {
       .reserved, .repaired, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded,
       .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
-      .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted, .hintDeclined:
+      .treeGaps, .treeGapsKnown, .treeRoots, .hintOffer, .hintWanted, .hintDeclined:
       throw .unknownTag(type.rawValue)
     }
     try reader.end()

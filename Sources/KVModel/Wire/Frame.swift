@@ -153,6 +153,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case hintDeclined = 0x4f
   case treeGaps = 0x60
   case treeGapsKnown = 0x61
+  case treeRoots = 0x62
 
   // Peers, about themselves.
   case claim = 0x50

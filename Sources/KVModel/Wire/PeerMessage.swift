@@ -175,7 +175,7 @@ extension PeerMessage {
       let tag = try reader.u8()
       guard let reply = RequestCheckReply(rawValue: tag) else { throw .unknownTag(tag) }
       self = .requestCheckReply(reply)
-    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown:
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .treeRoots:
       self = .tree(try TreeMessage(type, from: &reader))
     case .hintOffer, .hintWanted, .hintDeclined: self = .handoff(try HandoffMessage(type, from: &reader))
     case .ping: self = .ping(clockMs: try reader.u64())

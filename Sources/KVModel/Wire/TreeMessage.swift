@@ -40,6 +40,17 @@ public struct TreeDigest: Hashable, Sendable {
   }
 }
 
+/// A partition and the digest of its tree's root at whoever asks.
+public struct RootDigest: Hashable, Sendable {
+  public var partition: PartitionID
+  public var digest: Digest
+
+  public init(partition: PartitionID, digest: Digest) {
+    self.partition = partition
+    self.digest = digest
+  }
+}
+
 /// Some keys of a leaf and the digests of their records, ascending.
 public struct LeafPage: Hashable, Sendable {
   public struct Entry: Hashable, Sendable {
@@ -86,6 +97,7 @@ public struct PartitionGaps: Hashable, Sendable {
 /// |---|---|
 /// | treeCompare | question 4, partition 2, number of nodes 2, then each: depth 1, index 4, the asker's digest 16 |
 /// | treeDiffering | question 4, number 2, then the places of the nodes that differ 2·n, ascending |
+/// | treeRoots | question 4, number 2 (1 to 64), then each, by partition: partition 2, the asker's digest 16 |
 /// | leafList | question 4, partition 2, leaf 4, keys wanted 2, after a key 1 (0 from the first), then that key |
 /// | leafListed | question 4, last 1, number 2, then each: key, digest 16 |
 /// | treeDeclined | question 4 |
@@ -97,6 +109,9 @@ public enum TreeMessage: Hashable, Sendable {
   /// Which of these nodes have another digest there.
   case compare(PartitionID, [TreeDigest], question: UInt32)
   case differing([UInt16], question: UInt32)
+  /// Which of these partitions' roots have another digest there; answered by `differing` too. Goes to the shard of the
+  /// first.
+  case roots([RootDigest], question: UInt32)
   case list(PartitionID, leaf: UInt32, after: Key?, limit: UInt16, question: UInt32)
   case listed(LeafPage, question: UInt32)
   /// It owns no copy, its own start is not confirmed, or it has too much to do.
@@ -107,11 +122,13 @@ public enum TreeMessage: Hashable, Sendable {
   case gaps(PartitionGaps, question: UInt32)
 
   public static let nodesMax = 256
+  public static let rootsMax = 64
   public static let keysMax = 256
 
   public var frameType: FrameType {
     switch self {
     case .compare: .treeCompare
+    case .roots: .treeRoots
     case .differing: .treeDiffering
     case .list: .leafList
     case .listed: .leafListed
@@ -121,19 +138,26 @@ public enum TreeMessage: Hashable, Sendable {
     }
   }
 
-  /// The partition that a question is about.
+  /// The partition that a question is about, or the first.
   public var partition: PartitionID? {
     switch self {
     case .compare(let partition, _, _), .list(let partition, _, _, _, _), .askGaps(let partition, _): partition
+    case .roots(let roots, _): roots.first?.partition
     case .differing, .listed, .declined, .gaps: nil
     }
   }
 
-  public var isAnswer: Bool { partition == nil }
+  public var isAnswer: Bool {
+    switch self {
+    case .differing, .listed, .declined, .gaps: true
+    case .compare, .roots, .list, .askGaps: false
+    }
+  }
 
   private var question: UInt32 {
     switch self {
-    case .compare(_, _, let question), .differing(_, let question), .list(_, _, _, _, let question),
+    case .compare(_, _, let question), .roots(_, let question), .differing(_, let question),
+      .list(_, _, _, _, let question),
       .listed(_, let question), .declined(let question), .askGaps(_, let question), .gaps(_, let question):
       question
     }
@@ -151,6 +175,12 @@ extension TreeMessage {
         bytes.append(entry.node.depth)
         bytes.append(integer: entry.node.index)
         entry.digest.encode(into: &bytes)
+      }
+    case .roots(let roots, _):
+      bytes.append(integer: UInt16(roots.count))
+      for root in roots {
+        bytes.append(integer: root.partition.index)
+        root.digest.encode(into: &bytes)
       }
     case .differing(let places, _):
       bytes.append(integer: UInt16(places.count))
@@ -201,6 +231,16 @@ extension TreeMessage {
         digests.append(TreeDigest(node: node, digest: try Digest(from: &reader)))
       }
       self = .compare(partition, digests, question: question)
+    case .treeRoots:
+      var roots: [RootDigest] = []
+      let count = try TreeMessage.count(max: TreeMessage.rootsMax, &reader)
+      guard count > 0 else { throw .outOfBounds }
+      for _ in 0..<count {
+        let partition = PartitionID(try reader.u16())
+        guard roots.last.map({ $0.partition < partition }) ?? true else { throw .notCanonical }
+        roots.append(RootDigest(partition: partition, digest: try Digest(from: &reader)))
+      }
+      self = .roots(roots, question: question)
     case .treeDiffering:
       var places: [UInt16] = []
       for _ in 0..<(try TreeMessage.count(max: TreeMessage.nodesMax, &reader)) {

@@ -131,7 +131,10 @@ extension Simulation {
     header.appendFrame(to: &bytes) { message.encode(into: &$0) }
     trace.line(time) { "\(node.name) → \(nodes[target].name) \(message.brief)\(of(envelope.operation))" }
     if case .handoff = message { counts.handoffs += 1 }
-    if case .tree(.compare) = message { node.chatter.comparisons += 1 }
+    switch message {
+    case .tree(.compare), .tree(.roots): node.chatter.comparisons += 1
+    default: break
+    }
     if case .replicaWriteReply(.stored) = message { noteStored(node, target, envelope.operation) }
     transmit(bytes, from: node, shard, to: target)
   }
@@ -337,6 +340,7 @@ extension PeerMessage {
     case .tree(.list(let partition, let leaf, _, _, _)): "list leaf \(leaf) of partition \(partition)"
     case .tree(.listed(let page, _)): "lists \(page.entries.count) keys"
     case .tree(.declined): "declines"
+    case .tree(.roots(let roots, _)): "roots of \(roots.count) partitions from \(roots.first?.partition.index ?? 0)"
     case .tree(.askGaps(let partition, _)): "what is missing of partition \(partition)"
     case .tree(.gaps(let gaps, _)): gaps.isWhole ? "anything may be missing" : "\(gaps.keys.count) keys are missing"
     case .handoff(.offer(let offer, _)):

@@ -326,6 +326,7 @@ extension StorageOperation {
     case .extendLease(let lease): "lease up to \(lease.sequence)"
     case .findRequest(let request, _): "find \(request)"
     case .digests(let partition, let nodes): "digests of \(nodes.count) nodes of partition \(partition)"
+    case .roots(let partitions): "roots of \(partitions.count) partitions"
     case .listLeaf(let place, _, _): "list leaf \(place.leaf) of partition \(place.partition)"
     case .hint(let key, let targets): "note \(key.text)\(StorageOperation.brief(targets))"
     case .listHints(let target, _, let after, _): "list hints for \(target) after \(after?.text ?? "none")"

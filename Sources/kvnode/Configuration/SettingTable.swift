@@ -142,7 +142,7 @@ enum SettingTable {
 
   private static let exchanges: Setting = .number(
     "repair.exchange_interval", \.node.exchangeIntervalMs, .milliseconds(0...60_000),
-    "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 2 to 3 minutes; 0 = never"
+    "between comparisons of a partition with another owner, by a shard; 100ms: all 1,024 every 3 to 4 minutes; 0 = never"
   )
 
   private static let rebuild: [Setting] = [

@@ -5,16 +5,16 @@ import Testing
 
 /// A shard that asks another owner where their copies differ: inputs in, effects out.
 struct AntiEntropyPathTests {
-  /// Node 1 of three, with node 2 linked, at its first exchange.
+  /// Node 1 of three, with node 2 linked, at its first survey.
   private struct Asker {
     var shard = Shard()
     var now = Now(instant: Instant(nanoseconds: 1_000_000_000), wall: WallTime(milliseconds: 1_700_000_000_000))
     var effects: [Shard.Effect] = []
     let layout = ControlTests.layout()
 
-    init() {
+    init(shards: Int = 1) {
       let recovery = ShardRecovery(
-        identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
+        identity: ShardIdentity(node: NodeID(1), shard: 0, shards: shards), actor: Actor(node: NodeID(1), epoch: 1),
         lease: nil,
         settings: ShardSettings(), seed: 1)
       step(.recovered(recovery))
@@ -50,13 +50,47 @@ struct AntiEntropyPathTests {
       step(.message(.tree(.differing(places(asked.count), question: question)), from: NodeID(2), envelope))
     }
 
+    /// The roots of many partitions are asked about: these places differ.
+    mutating func answerSurvey(differing places: (Int) -> [UInt16]) throws {
+      guard case .roots(let partitions)? = stored?.operation, let id = stored?.id else { throw Missing() }
+      step(.stored(.digests(partitions.map { _ in .zero }), for: id))
+      guard case .tree(.roots(let roots, let question))? = sent?.message, let envelope = sent?.envelope else {
+        throw Missing()
+      }
+      step(.message(.tree(.differing(places(roots.count), question: question)), from: NodeID(2), envelope))
+    }
+
+    /// All roots are equal, but one that differs: an exchange begins with that partition.
+    mutating func reachExchange() throws {
+      var isFirst = true
+      while case .roots? = stored?.operation {
+        try answerSurvey { _ in isFirst ? [0] : [] }
+        isFirst = false
+      }
+    }
+
     /// Goes down to the first leaf of the partition.
     mutating func reachLeaf() throws -> (place: LeafPlace, question: UInt32, envelope: Shard.Envelope) {
+      try reachExchange()
       for _ in 0..<3 { try answer { _ in [0] } }
       guard case .tree(.list(let partition, let leaf, nil, _, let question))? = sent?.message,
         let envelope = sent?.envelope
       else { throw Missing() }
       return (LeafPlace(partition: partition, leaf: leaf), question, envelope)
+    }
+
+    /// Answers the storage's part; the number of the question that the peer is asked.
+    mutating func ask() throws -> UInt32 {
+      guard let (operation, id) = stored else { throw Missing() }
+      switch operation {
+      case .roots(let partitions): step(.stored(.digests(partitions.map { _ in .zero }), for: id))
+      case .digests(_, let nodes): step(.stored(.digests(nodes.map { _ in .zero }), for: id))
+      default: throw Missing()
+      }
+      switch sent?.message {
+      case .tree(.roots(_, let question)), .tree(.compare(_, _, let question)): return question
+      default: throw Missing()
+      }
     }
 
     struct Missing: Error {}
@@ -70,15 +104,46 @@ struct AntiEntropyPathTests {
     throw Asker.Missing()
   }
 
-  @Test func `equal roots end an exchange with two messages`() throws {
+  @Test func `64 equal roots end as many comparisons with two messages`() throws {
     var asker = Asker()
-    try asker.answer { _ in [] }
+    #expect(asker.shard.counters.exchanges == 64)
+    try asker.answerSurvey { _ in [] }
     #expect(asker.shard.counters.exchangesFailed == 0)
-    guard case .digests(_, let nodes)? = asker.stored?.operation else {
-      Issue.record("the next pair of the peer that came back follows at once")
+    guard case .roots(let partitions)? = asker.stored?.operation else {
+      Issue.record("the next pairs of the peer that came back follow at once")
       return
     }
-    #expect(nodes == [.root] && asker.shard.counters.exchanges == 2)
+    #expect(partitions.count == 64 && asker.shard.counters.exchanges == 128)
+  }
+
+  @Test func `a root that differs is compared by itself, and the exchange ends when it turns out equal`() throws {
+    var asker = Asker()
+    try asker.reachExchange()
+    guard case .digests(_, let nodes)? = asker.stored?.operation else { throw Asker.Missing() }
+    #expect(nodes == [.root])
+    let begun = asker.shard.counters.exchanges
+    #expect(begun == UInt64(ClusterSettings().partitions) + 1)
+    try asker.answer { _ in [] }
+    #expect(asker.shard.backgroundInFlight == 0 && asker.shard.counters.exchangesFailed == 0)
+    #expect(asker.shard.counters.exchanges == begun)
+  }
+
+  @Test func `roots are answered; what this shard cannot speak of counts as different, what nobody has is declined`() {
+    var asker = Asker(shards: 2)
+    let envelope = Shard.Envelope(operation: 7, deadline: asker.now.instant.advanced(by: .seconds(1)))
+    func ask(_ partitions: [UInt16]) -> PeerMessage? {
+      let roots = partitions.map { RootDigest(partition: PartitionID($0), digest: .zero) }
+      asker.step(.message(.tree(.roots(roots, question: 5)), from: NodeID(2), envelope))
+      if let stored = asker.stored {
+        guard case .roots(let asked) = stored.operation else { return nil }
+        asker.step(
+          .stored(.digests(asked.map { $0.index == 4 ? Digest(low: 1, high: 1) : .zero }), for: stored.id))
+      }
+      return asker.sent?.message
+    }
+    #expect(ask([0, 2, 4, 5, 6]) == .tree(.differing([2, 3], question: 5)), "4 is another one, 5 is another shard's")
+    #expect(ask([0, 60_000]) == .tree(.declined(question: 5)))
+    #expect(asker.shard.backgroundInFlight == 1, "but for its own survey")
   }
 
   @Test func `a key that the peer has and this node has not is read, joined, synced, and not sent back`() throws {
@@ -126,35 +191,38 @@ struct AntiEntropyPathTests {
     for case .send(.replicaRead, to: _, _) in asker.effects { Issue.record("a key that was not asked for is read") }
   }
 
-  @Test func `an answer to an earlier question, or of somebody else, changes nothing`() throws {
+  @Test(arguments: [true, false])
+  func `an answer to an earlier question, or of somebody else, changes nothing`(isOfSurvey: Bool) throws {
     var asker = Asker()
-    let first = try #require(asker.stored)
-    asker.step(.stored(.digests([.zero]), for: first.id))
+    if !isOfSurvey { try asker.reachExchange() }
+    let question = try asker.ask()
     let envelope = try #require(asker.sent?.envelope)
     asker.step(.message(.tree(.differing([0], question: 99)), from: NodeID(2), envelope))
     #expect(asker.effects.isEmpty)
-    asker.step(.message(.tree(.differing([0], question: 1)), from: NodeID(3), envelope))
+    asker.step(.message(.tree(.differing([0], question: question)), from: NodeID(3), envelope))
     #expect(asker.effects.isEmpty)
-    asker.step(.message(.tree(.differing([0], question: 1)), from: NodeID(2), envelope))
+    asker.step(.message(.tree(.differing([0], question: question)), from: NodeID(2), envelope))
     #expect(asker.stored != nil)
     let second = asker.effects
-    asker.step(.message(.tree(.differing([0], question: 1)), from: NodeID(2), envelope))
+    asker.step(.message(.tree(.differing([0], question: question)), from: NodeID(2), envelope))
     #expect(asker.effects.isEmpty || asker.effects != second, "the same answer twice counts once")
   }
 
-  @Test func `an exchange with a silent or an unwilling peer ends, and is not complete`() throws {
+  @Test(arguments: [true, false])
+  func `a comparison with a silent or an unwilling peer ends, and is not complete`(isOfSurvey: Bool) throws {
     var asker = Asker()
-    let first = try #require(asker.stored)
-    asker.step(.stored(.digests([.zero]), for: first.id))
+    if !isOfSurvey { try asker.reachExchange() }
+    let question = try asker.ask()
     let envelope = try #require(asker.sent?.envelope)
-    asker.step(.message(.tree(.declined(question: 1)), from: NodeID(2), envelope))
-    #expect(asker.shard.counters.exchangesFailed == 1)
+    asker.step(.message(.tree(.declined(question: question)), from: NodeID(2), envelope))
+    let declined: UInt64 = isOfSurvey ? 64 : 1
+    #expect(asker.shard.counters.exchangesFailed == declined)
+    asker.step(.timer(TimerID(raw: Shard.exchangeTimerID.raw)))
     asker.now.instant = asker.now.instant.advanced(by: Exchange.patience)
     asker.step(.timer(TimerID(raw: Shard.exchangeTimerID.raw)))
-    #expect(asker.shard.counters.exchangesFailed >= 2)
+    #expect(asker.shard.counters.exchangesFailed > declined)
     asker.step(.linkChanged(NodeID(2), isUp: false))
     #expect(asker.shard.backgroundInFlight == 0)
-    #expect(asker.shard.repairAge(at: asker.now) == nil)
   }
 
   @Test func `hazard 13: a node that is not confirmed neither asks nor answers`() throws {

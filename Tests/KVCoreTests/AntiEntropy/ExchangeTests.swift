@@ -119,13 +119,13 @@ struct ExchangeScheduleTests {
     #expect(schedule.oldestAge(at: now) == nil, "never")
     schedule.onLinkUp(NodeID(3))
     var seen: [NodeID] = []
-    while let pair = schedule.next(at: now, where: { _ in true }) {
-      seen.append(pair.peer)
-      schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: now)
+    while let turn = schedule.next(at: now, where: { _ in true }) {
+      seen += turn.pairs.map(\.peer)
+      for pair in turn.pairs { schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: now) }
       if seen.count == partitions * 3 { break }
     }
     #expect(seen.prefix(partitions).allSatisfy { $0 == NodeID(3) }, "urgent ones first")
-    #expect(seen.contains(NodeID(2)))
+    #expect(seen.suffix(partitions * 2).count { $0 == NodeID(2) } == partitions, "each once a round")
     #expect(schedule.oldestAge(at: now.advanced(by: .seconds(9))) == .seconds(9))
   }
 
@@ -135,8 +135,9 @@ struct ExchangeScheduleTests {
     let now = Instant(nanoseconds: 1_000)
     #expect(schedule.next(at: now, where: { _ in false }) == nil)
     var begun: Set<UInt16> = []
-    while let pair = schedule.next(at: now, where: { $0 == NodeID(2) }) {
-      #expect(begun.insert(pair.partition.index).inserted)
+    while let turn = schedule.next(at: now, where: { $0 == NodeID(2) }) {
+      #expect(turn.pairs.count <= TreeMessage.rootsMax)
+      for pair in turn.pairs { #expect(begun.insert(pair.partition.index).inserted) }
     }
     #expect(begun.count == ClusterSettings().partitions)
   }
@@ -149,10 +150,12 @@ struct ExchangeScheduleTests {
     let now = Instant(nanoseconds: 1_000)
     schedule.onLinkUp(NodeID(3))
     #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
-    #expect(schedule.next(at: now, where: { $0 == NodeID(2) })?.peer == NodeID(2), "at its turn")
-    #expect(schedule.next(at: now, onlyUrgent: true, where: { _ in true })?.peer == NodeID(3), "once it is back")
-    schedule.onMarked(PartitionID(7), NodeID(2))
-    #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) })?.partition == PartitionID(7))
+    #expect(schedule.next(at: now, where: { $0 == NodeID(2) })?.pairs.first?.peer == NodeID(2), "at its turn")
+    let back = schedule.next(at: now, onlyUrgent: true, where: { _ in true })
+    #expect(back?.pairs.first?.peer == NodeID(3), "once it is back")
+    let partition = PartitionID(UInt16(ClusterSettings().partitions - 1))
+    schedule.onMarked(partition, NodeID(2))
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == .exchange(partition, NodeID(2)))
     #expect(schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == nil)
   }
 
@@ -161,7 +164,9 @@ struct ExchangeScheduleTests {
     schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
     let now = Instant(nanoseconds: 1_000)
     let partition = PartitionID(77)
-    guard let early = schedule.next(at: now, where: { $0 == NodeID(2) }) else { return #expect(Bool(false)) }
+    guard let early = schedule.next(at: now, where: { $0 == NodeID(2) })?.pairs.first else {
+      return #expect(Bool(false))
+    }
     let later = now.advanced(by: .seconds(1))
     #expect(schedule.onAsked(early.partition, at: later) == 2 && schedule.onAsked(partition, at: later) == 2)
     #expect(schedule.onAsked(PartitionID(60_000), at: later) == 0, "no copy here")
@@ -169,9 +174,11 @@ struct ExchangeScheduleTests {
     // The one that was under way does not count.
     schedule.onEnded(early.partition, early.peer, isComplete: true, at: later)
     var seen: [PartitionID] = []
-    while schedule.hasUrgent, let pair = schedule.next(at: later, where: { _ in true }) {
-      seen.append(pair.partition)
-      schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: later.advanced(by: .seconds(1)))
+    while schedule.hasUrgent, let turn = schedule.next(at: later, where: { _ in true }) {
+      seen += turn.pairs.map(\.partition)
+      for pair in turn.pairs {
+        schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: later.advanced(by: .seconds(1)))
+      }
     }
     #expect(seen.count == 4 && Set(seen) == [early.partition, partition])
     let status = schedule.status(at: later.advanced(by: .seconds(2)))
@@ -183,20 +190,18 @@ struct ExchangeScheduleTests {
     var schedule = ExchangeSchedule()
     schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
     var now = Instant(nanoseconds: 1_000)
-    guard let pair = schedule.next(at: now, where: { $0 == NodeID(2) }) else { return #expect(Bool(false)) }
-    schedule.onEnded(pair.partition, pair.peer, isComplete: false, found: 0, at: now)
+    let partition = PartitionID(9)
+    func isBegun(at now: Instant) -> Bool {
+      schedule.next(at: now, onlyUrgent: true, where: { $0 == NodeID(2) }) == .exchange(partition, NodeID(2))
+    }
+    schedule.onEnded(partition, NodeID(2), isComplete: false, found: 0, at: now)
     #expect(!schedule.hasUrgent, "nothing was found: it waits for its turn")
-    _ = schedule.onAsked(pair.partition, at: now)
+    _ = schedule.onAsked(partition, at: now)
     for pause in [2, 4, 8] as [UInt64] {
-      // The other owner's pair is out of the way.
-      while schedule.next(at: now, where: { $0 == NodeID(3) })?.partition == pair.partition {}
-      guard let again = schedule.next(at: now, where: { $0 == NodeID(2) }), again.partition == pair.partition else {
-        return #expect(Bool(false))
-      }
-      schedule.onEnded(pair.partition, pair.peer, isComplete: false, found: 5, at: now)
+      #expect(isBegun(at: now))
+      schedule.onEnded(partition, NodeID(2), isComplete: false, found: 5, at: now)
       #expect(schedule.hasUrgent)
-      let early = now.advanced(by: .milliseconds(pause * 1_000 - 1))
-      #expect(schedule.next(at: early, where: { $0 == NodeID(2) })?.partition != pair.partition)
+      #expect(!isBegun(at: now.advanced(by: .milliseconds(pause * 1_000 - 1))))
       now = now.advanced(by: .seconds(pause))
     }
     let status = schedule.status(at: now)
@@ -212,9 +217,80 @@ struct ExchangeScheduleTests {
     schedule.onLinkUp(NodeID(3))
     schedule.onLinkUp(NodeID(3))
     #expect(schedule.status(at: now)[1].urgent == UInt32(ClusterSettings().partitions))
-    #expect(schedule.next(at: now, where: { _ in true })?.partition == PartitionID(5), "first come, first served")
+    #expect(
+      schedule.next(at: now, where: { _ in true }) == .exchange(PartitionID(5), NodeID(3)), "first come, first served")
     schedule.onMarked(PartitionID(5), NodeID(3))
     #expect(schedule.status(at: now)[1].running == 1 && schedule.status(at: now)[1].urgent > 0)
+  }
+
+  @Test func `a turn of many pairs is followed by as long a rest as they would have had one by one`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    var now = Instant(nanoseconds: 1_000)
+    let (pace, end) = (Span64.milliseconds(100), now.advanced(by: .seconds(205)))
+    var compared = 0
+    while now < end {
+      if let turn = schedule.next(at: now, pace: pace, where: { _ in true }) {
+        compared += turn.pairs.count
+        for pair in turn.pairs { schedule.onEnded(pair.partition, pair.peer, isComplete: true, at: now) }
+      }
+      now = now.advanced(by: pace)
+    }
+    #expect((2_048...2_048 + 64).contains(compared), "2,048 pairs, ten a second")
+    #expect(schedule.oldestAge(at: now) != nil, "each of them")
+  }
+
+  @Test func `where roots differ an exchange follows, at once and alone`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
+    guard case .survey(let partitions, let peer, isUrgent: false)? = schedule.next(at: now, where: { _ in true }) else {
+      return #expect(Bool(false))
+    }
+    #expect(partitions == partitions.sorted() && partitions.count == TreeMessage.rootsMax)
+    for (place, partition) in partitions.enumerated() {
+      schedule.onSurveyed(partition, peer, differs: place % 40 == 7, at: now)
+    }
+    let status = schedule.status(at: now).first { $0.node == peer }
+    #expect(status?.urgent == 2 && status?.running == 0 && status.map { $0.never == $0.pairs - 62 } == true)
+    for place in [7, 47] {
+      let turn = schedule.next(at: now, onlyUrgent: true, where: { _ in true })
+      #expect(turn == .exchange(partitions[place], peer))
+    }
+    #expect(schedule.next(at: now, onlyUrgent: true, where: { _ in true }) == nil)
+  }
+
+  @Test func `what was urgent and could not be asked stays urgent, and is asked ever more seldom`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
+    schedule.onLinkUp(NodeID(3))
+    guard case .survey(let partitions, NodeID(3), isUrgent: true)? = schedule.next(at: now, where: { _ in true }) else {
+      return #expect(Bool(false))
+    }
+    for partition in partitions {
+      schedule.onEnded(partition, NodeID(3), isComplete: false, isUrgent: true, at: now)
+    }
+    #expect(schedule.status(at: now)[1].urgent == UInt32(ClusterSettings().partitions))
+    var others = 0
+    while let turn = schedule.next(at: now, onlyUrgent: true, where: { _ in true }) { others += turn.pairs.count }
+    #expect(others == ClusterSettings().partitions - partitions.count, "the others first")
+    let later = now.advanced(by: .seconds(1))
+    #expect(schedule.next(at: later, onlyUrgent: true, where: { _ in true })?.pairs.map(\.partition) == partitions)
+  }
+
+  @Test(arguments: [(0, 64), (6, 64), (10, 64), (12, 16), (16, 1)])
+  func `no message costs more than a tenth of a millisecond`(leafBits: Int, pairs: Int) {
+    #expect(Survey.pairsMax(leafBits: leafBits) == pairs)
+  }
+}
+
+extension ExchangeSchedule.Turn {
+  var pairs: [(partition: PartitionID, peer: NodeID)] {
+    switch self {
+    case .exchange(let partition, let peer): [(partition, peer)]
+    case .survey(let partitions, let peer, isUrgent: _): partitions.map { ($0, peer) }
+    }
   }
 }
 

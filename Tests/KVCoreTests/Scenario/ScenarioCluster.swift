@@ -152,8 +152,8 @@ struct ScenarioCluster {
     case .read(let key) where node.damaged.contains(key), .merge(let key, _, _) where node.damaged.contains(key):
       input(.stored(.unreadable, for: id), at: index)
       return
-    case .extendLease, .read, .merge, .findRequest, .digests, .listLeaf, .hint, .listHints, .forgetHints, .forgetMarks,
-      .countHints, .keyDigests, .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
+    case .extendLease, .read, .merge, .findRequest, .digests, .roots, .listLeaf, .hint, .listHints, .forgetHints,
+      .forgetMarks, .countHints, .keyDigests, .listExpired, .rescan, .listGaps, .changeGaps, .scrub:
       break
     }
     // Leases are synced at once, so that a scenario can hold back the syncs of writes alone.

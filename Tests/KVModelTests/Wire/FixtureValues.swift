@@ -141,6 +141,12 @@ enum FixtureValues {
           .compare(
             PartitionID(3), [TreeDigest(node: TreeNode(depth: 2, index: 3), digest: Digest(low: 1, high: 2))],
             question: 9)))
+    case .treeRoots:
+      .peer(
+        .tree(
+          .roots(
+            [3, 700].map { RootDigest(partition: PartitionID($0), digest: Digest(low: UInt64($0), high: 2)) },
+            question: 9)))
     case .treeDiffering: .peer(.tree(.differing([0, 3], question: 9)))
     case .leafList: .peer(.tree(.list(PartitionID(3), leaf: 4, after: try key(), limit: 256, question: 9)))
     case .leafListed:

@@ -46,7 +46,7 @@ enum Body: Equatable {
       self = .response(try bytes.decode { (body) throws(DecodeError) in try ClientResponse(type, body) })
     case .ping, .pong, .replicaRead, .replicaReadReply, .replicaWrite, .replicaWriteReply, .forwarded, .forwardedReply,
       .requestCheck, .requestCheckReply, .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined,
-      .treeGaps, .treeGapsKnown, .hintOffer, .hintWanted, .hintDeclined:
+      .treeGaps, .treeGapsKnown, .treeRoots, .hintOffer, .hintWanted, .hintDeclined:
       self = .peer(try bytes.decode { (body) throws(DecodeError) in try PeerMessage(type, body) })
     case .claim, .verdict, .gossipPing, .gossipAck, .gossipAsk, .gossipNack, .gossipPush, .gossipPull, .visit, .visited:
       self = .control(try bytes.decode { (body) throws(DecodeError) in try ControlMessage(type, body) })
@@ -84,7 +84,7 @@ extension PRNG {
     case .visit: .control(.visit)
     case .visited:
       .control(.visited(optional { Visit(layout: $0.layout(), members: $0.memberTable()) }))
-    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown:
+    case .treeCompare, .treeDiffering, .leafList, .leafListed, .treeDeclined, .treeGaps, .treeGapsKnown, .treeRoots:
       .peer(.tree(tree(type)))
     case .hintOffer, .hintWanted, .hintDeclined: .peer(.handoff(handoff(type)))
     case .ping: .peer(.ping(clockMs: number()))
@@ -128,6 +128,10 @@ extension PRNG {
           return TreeDigest(
             node: TreeNode(depth: depth, index: UInt32(draw.below(1 << UInt64(depth)))), digest: draw.digest())
         }, question: question)
+    case .treeRoots:
+      let partitions = Set(list(1...9) { UInt16(truncatingIfNeeded: $0.next()) }).sorted()
+      return .roots(
+        partitions.map { RootDigest(partition: PartitionID($0), digest: digest()) }, question: question)
     case .treeDiffering: return .differing(Set(list(0...9) { UInt16($0.below(256)) }).sorted(), question: question)
     case .leafList:
       return .list(

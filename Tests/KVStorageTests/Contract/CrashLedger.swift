@@ -42,8 +42,8 @@ final class CrashLedger {
     asked[id] = operation
     switch operation {
     case .extendLease, .hint, .forgetHints, .forgetMarks, .changeGaps: carryOut(operation, id, answer: nil)
-    case .merge, .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan,
-      .listGaps, .scrub:
+    case .merge, .read, .findRequest, .digests, .roots, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired,
+      .rescan, .listGaps, .scrub:
       break
     }
   }

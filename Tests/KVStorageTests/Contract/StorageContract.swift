@@ -343,6 +343,11 @@ enum StorageContract {
     let root = store.wait(for: store.turn(.digests(place.partition, [.root]))).last
     let leaves = snapshot.leaves.filter { $0.place.partition == place.partition }
     #expect(root == .digests([leaves.reduce(into: Digest.zero) { $0.combine($1.digest) }]))
+    let untouched = PartitionID(place.partition.index ^ 1)
+    let none = snapshot.leaves.filter { $0.place.partition == untouched }
+    let roots = store.wait(for: store.turn(.roots([untouched, place.partition]))).last
+    #expect(
+      roots == .digests([none, leaves].map { $0.reduce(into: Digest.zero) { $0.combine($1.digest) } }), "in this order")
     store.holdSyncs()
     let id = store.turn(.merge(key("k7"), mint(52, "w")))
     store.waitForHeldSync()

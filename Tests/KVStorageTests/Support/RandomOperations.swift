@@ -138,7 +138,7 @@ struct RandomOperations {
 extension StorageOperation {
   var isRead: Bool {
     switch self {
-    case .read, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan,
+    case .read, .findRequest, .digests, .roots, .listLeaf, .listHints, .countHints, .keyDigests, .listExpired, .rescan,
       .listGaps, .scrub:
       true
     case .merge, .extendLease, .hint, .forgetHints, .forgetMarks, .changeGaps: false
@@ -149,7 +149,7 @@ extension StorageOperation {
   var isOfNoKey: Bool {
     switch self {
     case .hint, .forgetHints, .forgetMarks, .changeGaps: true
-    case .read, .merge, .extendLease, .findRequest, .digests, .listLeaf, .listHints, .countHints, .keyDigests,
+    case .read, .merge, .extendLease, .findRequest, .digests, .roots, .listLeaf, .listHints, .countHints, .keyDigests,
       .listExpired, .rescan, .listGaps, .scrub:
       false
     }
