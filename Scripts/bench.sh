@@ -7,10 +7,11 @@ usage() {
   cat <<'EOT2'
 usage: Scripts/bench.sh VERB
 
-  heal [--rounds 5] [--json FILE] [--only deaths|reroute|away|divergence]…
-                how long until a death is known; what a paused node costs clients; a node that was away while RINGKV_KEYS
-                distinct keys were written, until it has them, and what clients at RINGKV_RATE operations a second feel of
-                it; one key among a million that differs. Exits with 9 when a figure misses what is asked. 6 minutes or so
+  heal [--rounds 5] [--json FILE] [--only deaths|reroute|away|rebuild|divergence]…
+                how long until a death is known, and until clients feel nothing more of a paused node; a node that was away while
+                RINGKV_KEYS distinct keys were written, until it has them, and what clients at RINGKV_RATE operations a
+                second feel of it; a node on an old image of its data, until it has pulled its whole copy; one key among a million that
+                differs. Exits with 9 when a figure misses what is asked. 8 minutes or so
   compare [--seconds 15] [--rounds 3] [--json FILE] [--only ROW]… [--without-etcd]
                 three nodes beside Debian's redis-server (without a log, and with one synced before each answer) and three
                 of its etcd, on loopback, by the same load generator, row by row and round by round; medians, a table, and
@@ -24,6 +25,7 @@ usage: Scripts/bench.sh VERB
 
 environment:
   RINGKV_KEYS        keys that are written while a node is away (default 240000)
+  RINGKV_REBUILD_KEYS  values of 4 KiB of the row `rebuild` (default 100000)
   RINGKV_RATE        operations a second of the clients (default 2000, half of them writes)
   RINGKV_DATA        where the cluster is kept (default .build/bench); emptied first
   RINGKV_PORT        as for Scripts/cluster.sh (default 7810)
@@ -58,6 +60,7 @@ heal() {
   command -v python3 >/dev/null || as_root apt-get install -y --no-install-recommends python3 >/dev/null 2>&1 ||
     die "apt-get could not install python3"
   build_programs
+  build_program kvsim
   find_swift
   local tests="swift test -c release -Xswiftc -enable-testing --package-path $repo"
   tests+=" --scratch-path ${RINGKV_TEST_SCRATCH:-${RINGKV_SCRATCH:-$repo/.build}}"
