@@ -90,6 +90,21 @@ extension ProcessTests {
       }
     }
 
+    @Test func `a client of the first release gets receipts as it knows them`() async throws {
+      try await Cluster.run { cluster in
+        var hello = Hello(client: "first release")
+        for (features, siblings) in [(WireFeatures([]), Receipt.Siblings.unknown), (.read, .absent)] {
+          hello.features = features
+          let client = try RawConnection.open(cluster[1].clientPort)
+          #expect(try await client.greet(hello).features == .read)
+          guard case .written(let receipt) = try await client.put("key", "value") else {
+            throw HarnessError("no receipt")
+          }
+          #expect(receipt.siblings == siblings && !receipt.wasFound)
+        }
+      }
+    }
+
     private static func expectOnly(_ value: String, _ cluster: Cluster) async throws {
       _ = try await eventually(within: .seconds(5), "one version on every replica") {
         try await cluster.explain("key").agree(on: 1) ? true : nil

@@ -105,7 +105,7 @@ public struct ReplicaView: Hashable, Sendable {
 /// | type | body |
 /// |---|---|
 /// | value | context 4+n, siblings 2, then for each: stamp 8, expiry 8 (0 = never), checksum 8, alive 1, value 4+n if alive |
-/// | written | context 4+n (length 0xffffffff = none), stamp 8, acknowledgements 1, hints 1, siblings 1 (0 absent, 1 present, 2 unknown), found applied 1 |
+/// | written | context 4+n (length 0xffffffff = none), stamp 8, acknowledgements 1, hints 1; unless it is 2, 0: siblings 1 (0 absent, 1 present, 2 unknown), found applied 1 (`receiptsTellMore`) |
 /// | failed | `Failure` |
 /// | explained | owners 1, then for each: node id 8, state 1 (0 record, 1 unreachable, 2 unreadable), record 4+n if there is one |
 /// | described | `NodeDescription` |
@@ -234,12 +234,24 @@ extension ReadAnswer {
   }
 }
 
+extension ClientResponse {
+  /// As a reader of these features understands it.
+  @inlinable
+  public func told(to features: WireFeatures) -> ClientResponse {
+    if features.contains(.receiptsTellMore) { return self }
+    guard case .written(var receipt) = self else { return self }
+    (receipt.siblings, receipt.wasFound) = (.unknown, false)
+    return .written(receipt)
+  }
+}
+
 extension Receipt {
   func encode(into bytes: inout [UInt8]) {
     ContextToken.encode(context, into: &bytes)
     bytes.append(integer: stamp.bits)
     bytes.append(acknowledgements)
     bytes.append(hints)
+    if tellsNoMore { return }
     bytes.append(siblings.rawValue)
     bytes.append(bool: wasFound)
   }
@@ -249,11 +261,17 @@ extension Receipt {
     stamp = Stamp(bits: try reader.u64())
     acknowledgements = try reader.u8()
     hints = try reader.u8()
+    (siblings, wasFound) = (.unknown, false)
+    guard reader.remaining > 0 else { return }
     let tag = try reader.u8()
     guard let siblings = Siblings(rawValue: tag) else { throw .unknownTag(tag) }
     self.siblings = siblings
     wasFound = try reader.bool()
+    guard !tellsNoMore else { throw .notCanonical }
   }
+
+  /// It is as the first release wrote it.
+  private var tellsNoMore: Bool { siblings == .unknown && !wasFound }
 }
 
 extension ReplicaView {

@@ -1,3 +1,17 @@
+/// What was added to revision 1 where it changes bytes that an older release reads strictly: sent only to who says that it
+/// reads it. Bits are append-only; those that are not known here mean nothing.
+public struct WireFeatures: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt64
+
+  public init(rawValue: UInt64) { self.rawValue = rawValue }
+
+  /// `written` may go on with what lay beside the write, and whether a retry found it.
+  public static let receiptsTellMore = WireFeatures(rawValue: 1)
+
+  /// All that this release reads.
+  public static let read: WireFeatures = [.receiptsTellMore]
+}
+
 /// The first frame of whoever connects.
 ///
 /// | size | field |
@@ -10,7 +24,7 @@
 /// | 24 | peers: generation (number, nonce, predecessor); clients: 0 |
 /// | 2, 2 | peers: index of the loop that this link serves, number of loops |
 /// | 8 | peers: own monotonic clock, ms: the clock of the deadlines in what is asked of them; clients: 0 |
-/// | 8 | features, zero for now |
+/// | 8 | features that the sender reads, see `WireFeatures` |
 /// | 2+n | agent: name and release, for logs |
 public struct Hello: Hashable, Sendable {
   public enum Role: UInt8, Sendable {
@@ -28,7 +42,7 @@ public struct Hello: Hashable, Sendable {
   public var shard: UInt16
   public var shards: UInt16
   public var clockMs: UInt64
-  public var features: UInt64
+  public var features: WireFeatures
   public var agent: String
 
   static let magic: [UInt8] = Array("RINGKV\r\n".utf8)
@@ -55,7 +69,7 @@ public struct Hello: Hashable, Sendable {
     self.shard = shard
     self.shards = shards
     self.clockMs = clockMs
-    self.features = 0
+    self.features = .read
     self.agent = agent
   }
 
@@ -71,7 +85,7 @@ public struct Hello: Hashable, Sendable {
     bytes.append(integer: shard)
     bytes.append(integer: shards)
     bytes.append(integer: clockMs)
-    bytes.append(integer: features)
+    bytes.append(integer: features.rawValue)
     bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
@@ -90,7 +104,7 @@ public struct Hello: Hashable, Sendable {
     shard = try reader.u16()
     shards = try reader.u16()
     clockMs = try reader.u64()
-    features = try reader.u64()
+    features = WireFeatures(rawValue: try reader.u64())
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
     guard lowestRevision <= highestRevision else { throw .outOfBounds }
@@ -118,7 +132,7 @@ public struct Hello: Hashable, Sendable {
 /// | 8 | the node's monotonic clock, ms: the clock of deadlines |
 /// | 8 | the node's wall clock, ms |
 /// | 4 | most bytes of a request's body |
-/// | 8 | features, zero for now |
+/// | 8 | features that the node reads |
 /// | 2+n | agent |
 public struct Welcome: Hashable, Sendable {
   public var revision: UInt8
@@ -130,7 +144,7 @@ public struct Welcome: Hashable, Sendable {
   public var clockMs: UInt64
   public var wall: WallTime
   public var requestBytesMax: UInt32
-  public var features: UInt64
+  public var features: WireFeatures
   public var agent: String
 
   public init(
@@ -146,7 +160,7 @@ public struct Welcome: Hashable, Sendable {
     clockMs = now.instant.milliseconds
     wall = now.wall
     requestBytesMax = UInt32(Limits.requestBytesMax)
-    features = 0
+    features = .read
     self.agent = agent
   }
 
@@ -161,7 +175,7 @@ public struct Welcome: Hashable, Sendable {
     bytes.append(integer: clockMs)
     bytes.append(integer: wall.milliseconds)
     bytes.append(integer: requestBytesMax)
-    bytes.append(integer: features)
+    bytes.append(integer: features.rawValue)
     bytes.append(text: agent, max: Hello.agentBytesMax)
   }
 
@@ -179,7 +193,7 @@ public struct Welcome: Hashable, Sendable {
     clockMs = try reader.u64()
     wall = WallTime(milliseconds: try reader.u64())
     requestBytesMax = try reader.u32()
-    features = try reader.u64()
+    features = WireFeatures(rawValue: try reader.u64())
     agent = try reader.text(max: Hello.agentBytesMax)
     try reader.end()
     guard shards >= 1, shards <= 256 else { throw .outOfBounds }

@@ -50,6 +50,13 @@ public enum PeerMessage: Hashable, Sendable {
     }
   }
 
+  /// As a reader of these features understands it.
+  @inlinable
+  public func told(to features: WireFeatures) -> PeerMessage {
+    guard case .forwardedReply(let response) = self else { return self }
+    return .forwardedReply(response.told(to: features))
+  }
+
   /// The key that a question is about; a reply names none, it finds its way by its request id.
   public var key: Key? {
     switch self {

@@ -19,6 +19,8 @@ final class ClientConnection: ConnectionHandler {
   /// Set by `attach`, before anything can arrive.
   private var connection: Connection?
   private var phase = Phase.greeting
+  /// What it reads, by its HELLO.
+  private var features: WireFeatures = []
   /// Among the connections of this port.
   private var place: Admission.Place
   /// Bytes of each request under way, by request id.
@@ -136,6 +138,7 @@ final class ClientConnection: ConnectionHandler {
         Refusal(.otherCluster, "the client expects cluster \(hello.cluster); this node is of \(cluster)"))
     }
     phase = .open
+    features = hello.features
     place.onGreeted()
     send(.welcome, requestID: 0) { [welcome = host.welcome] in welcome.encode(into: &$0) }
   }
@@ -201,7 +204,7 @@ final class ClientConnection: ConnectionHandler {
   func respond(_ response: ClientResponse, to requestID: UInt64) {
     release(requestID)
     if phase == .closing { return }
-    let response = affordable(response)
+    let response = affordable(response).told(to: features)
     if case .failed(let failure) = response { host.counters.onFailure(failure.code) }
     send(response.frameType, requestID: requestID) { response.encode(into: &$0) }
     guard let connection, connection.isAboveHighWater, !connection.isReadingPaused else { return }

@@ -28,6 +28,8 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
   /// Known once the handshake is done.
   private(set) var peer: NodeID?
   private var peerClock = PeerClock()
+  /// What the peer reads, by its handshake.
+  private var features: WireFeatures = []
   /// The dialler's loop, by its HELLO.
   private(set) var index: UInt16 = 0
   /// Of the process at the other end.
@@ -92,6 +94,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
 
   private func welcome(_ hello: Hello) {
     index = hello.shard
+    features = hello.features
     peerClock.observe(hello.clockMs, at: host.now.instant.milliseconds)
     let welcome = host.welcome
     send(FrameHeader(type: .welcome, requestID: 0)) { welcome.encode(into: &$0) }
@@ -111,6 +114,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       host.links.onRefused(self, Refusal(.otherNode, "node \(welcome.node) of cluster \(welcome.cluster) answered"))
       return close()
     }
+    features = welcome.features
     peerClock.observe(welcome.clockMs, at: host.now.instant.milliseconds)
     generation = welcome.generation
     establish(expected)
@@ -205,7 +209,7 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
       header.deadlineMs = peerClock.reading(of: envelope.deadline.milliseconds)
     }
     if let key = message.key, let partition = host.shard.view.partition(of: key) { header.partition = partition }
-    send(header) { message.encode(into: &$0) }
+    send(header) { message.told(to: features).encode(into: &$0) }
   }
 
   func send(_ message: ControlMessage) {

@@ -32,6 +32,18 @@ import Testing
     #expect(try Body(type, Array(frame[FrameHeader.bytes...])) == FixtureValues.body(type))
   }
 
+  /// Added to revision 1 as a feature: who does not read it gets the receipt of the first release.
+  @Test func `a receipt that tells what lay beside the write is read and written as it was`() throws {
+    let response = ClientResponse.written(try FixtureValues.receipt(siblings: .present, wasFound: true))
+    let frame = try fixture("frame-written-told", FixtureValues.frame(.written, .response(response)))
+    #expect(frame == FixtureValues.frame(.written, .response(response)))
+    #expect(try Body(.written, Array(frame[FrameHeader.bytes...])) == .response(response))
+    let first = try FixtureValues.body(.written)
+    #expect(Body.response(response.told(to: [])) == first)
+    #expect(response.told(to: .read) == response)
+    #expect(Body.peer(.forwardedReply(response).told(to: [])) == .peer(.forwardedReply(response.told(to: []))))
+  }
+
   @Test func `a record of revision 1 is read and written as it was`() throws {
     let bytes = try fixture("record", FixtureValues.encoded.bytes)
     let record = try EncodedRecord(unverified: bytes).decoded()

@@ -78,6 +78,23 @@ enum FixtureValues {
       peers: [.init(node: NodeID(2), health: .slow, sinceMs: 8), .init(node: NodeID(3), health: .replaced, sinceMs: 9)])
   }
 
+  /// Of the first release, which had no features.
+  private static var hello: Hello {
+    var hello = Hello(
+      role: .peer, cluster: cluster, node: NodeID(1), expected: NodeID(2), generation: generation, shard: 1, shards: 2,
+      clockMs: 4, agent: "kvnode 0.1.0")
+    hello.features = []
+    return hello
+  }
+
+  private static var welcome: Welcome {
+    var welcome = Welcome(
+      cluster: cluster, node: NodeID(1), generation: generation, shards: 2, layoutVersion: 3,
+      now: Now(instant: Instant(nanoseconds: 5_000_000), wall: WallTime(milliseconds: 6)), agent: "kvnode 0.1.0")
+    welcome.features = []
+    return welcome
+  }
+
   static func write(_ payload: WriteRequest.Payload) throws -> WriteRequest {
     WriteRequest(
       key: try key(), quorum: .owners(2), requestID: requestID, isRetry: true, context: try token(),
@@ -91,6 +108,11 @@ enum FixtureValues {
         .init(stamp: stamp, expiry: WallTime(milliseconds: 99), checksum: Checksum.of(value), value: value),
         .init(stamp: .zero, expiry: nil, checksum: 0, value: nil),
       ])
+  }
+
+  static func receipt(siblings: Receipt.Siblings, wasFound: Bool) throws -> Receipt {
+    Receipt(
+      context: try token(), stamp: stamp, acknowledgements: 2, hints: 1, siblings: siblings, wasFound: wasFound)
   }
 
   static let failure = Failure(.unavailable, .unknown, needed: 2, got: 1, retryAfterMs: 50, detail: "two owners away")
@@ -113,16 +135,8 @@ enum FixtureValues {
 
   static func body(_ type: FrameType) throws -> Body {
     switch type {
-    case .hello:
-      .hello(
-        Hello(
-          role: .peer, cluster: cluster, node: NodeID(1), expected: NodeID(2), generation: generation, shard: 1,
-          shards: 2, clockMs: 4, agent: "kvnode 0.1.0"))
-    case .welcome:
-      .welcome(
-        Welcome(
-          cluster: cluster, node: NodeID(1), generation: generation, shards: 2, layoutVersion: 3,
-          now: Now(instant: Instant(nanoseconds: 5_000_000), wall: WallTime(milliseconds: 6)), agent: "kvnode 0.1.0"))
+    case .hello: .hello(hello)
+    case .welcome: .welcome(welcome)
     case .refused: .refusal(Refusal(.otherNode, "its data directory was replaced"))
     case .goAway, .cancel: .nothing
     case .claim: .control(.claim(GenerationClaim(generation: generation, ancestors: [1, 2], isConfirmed: true)))
@@ -180,11 +194,7 @@ enum FixtureValues {
     case .formCluster: .request(.formCluster(layout, Generators.secret))
     case .repair: .request(.repair(.rescan(PartitionID(513), from: 7, bytesMax: 1 << 20)))
     case .value: .response(.value(try answer()))
-    case .written:
-      .response(
-        .written(
-          Receipt(
-            context: try token(), stamp: stamp, acknowledgements: 2, hints: 1, siblings: .present, wasFound: true)))
+    case .written: .response(.written(try receipt(siblings: .unknown, wasFound: false)))
     case .failed: .response(.failed(failure))
     case .explained:
       .response(
@@ -212,11 +222,12 @@ enum FixtureValues {
     }
   }
 
-  static func frame(_ type: FrameType) throws -> [UInt8] {
+  static func frame(_ type: FrameType) throws -> [UInt8] { try frame(type, body(type)) }
+
+  static func frame(_ type: FrameType, _ body: Body) -> [UInt8] {
     let header = FrameHeader(
       type: type, requestID: 0x5152_5354_5556_5758, deadlineMs: 0x6162, layoutVersion: 3, partition: PartitionID(0x0f0e)
     )
-    let body = try body(type)
     var frame: [UInt8] = []
     header.appendFrame(to: &frame) { body.encode(into: &$0) }
     return frame
