@@ -70,7 +70,8 @@ struct Diagnosis {
     for row in health.rows {
       let (name, host, address) = (row.member.name, row.member.host, row.member.clientAddress)
       switch row.condition {
-      case .up, .wiped: break
+      case .up: findings += rebuilding(row)
+      case .wiped: break
       case .slow:
         findings.append(
           Finding(
@@ -99,8 +100,12 @@ struct Diagnosis {
       case .wentBack:
         findings.append(
           Finding(
-            .trouble, "went_back", name, "its data are an old image: its peers know of a later start of it",
-            remedy: "ssh \(host) systemctl stop kvnode, then put its latest data directory back"))
+            .trouble, "went_back", name,
+            "its data are an old image, or another process of it runs: its peers know of a later start",
+            remedy:
+              "nothing yet: with enough of its peers up, and no other process of it heard of for 10 s, it begins anew and "
+              + "rebuilds its copies; if it stays so, bring its peers up, and look for that process: ssh \(host) pgrep -a kvnode"
+          ))
       case .isolated:
         let peer = row.member.peerAddress
         findings.append(
@@ -117,6 +122,21 @@ struct Diagnosis {
           remedy: "bring the nodes above back first"))
     }
     return findings + unanswered(except: Set(health.rows.map(\.member.clientAddress)))
+  }
+
+  private func rebuilding(_ row: ClusterHealth.Row) -> [Finding] {
+    guard let measured = row.description?.measurements, measured.isRebuilding else { return [] }
+    let lacking = measured.partitionsOwned - min(measured.partitionsOwned, measured.partitionsWhole)
+    let what =
+      lacking > 0
+      ? "\(lacking) of its \(Units.plural(Int(measured.partitionsOwned), "partition")) are not whole"
+      : "\(measured.keysMissing) of its keys are lost"
+    return [
+      Finding(
+        .note, "rebuilding", row.member.name,
+        "\(what): it pulls them from the other owners, takes writes, and answers their reads when they are whole",
+        remedy: "nothing; kvctl status --watch 2s shows how far it is")
+    ]
   }
 
   /// Endpoints that are silent and that no member listens at.

@@ -115,8 +115,9 @@ extension ClusterHealth {
       return "\(name) unreachable\(since), intent up"
     case .unconfirmed: return "\(name) has started and waits for a majority of the nodes to confirm it"
     case .wentBack:
-      return "\(name) runs on old data: its peers know of a later start of it. Stop it, and put its latest data "
-        + "directory back"
+      return
+        "\(name) runs on old data, or another process of it runs: its peers know of a later start. It begins anew and "
+        + "rebuilds its copies when no other process of it has been heard of for 10 s"
     case .isolated: return "\(name) answers here, but none of its peers reaches it"
     case .cutOff: return "\(name) cannot be reached from here at \(row.member.clientAddress), but its peers reach it"
     case .wiped:

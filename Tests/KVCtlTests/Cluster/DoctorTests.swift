@@ -151,10 +151,24 @@ private struct Patient {
     #expect(patient.health.rows.map(\.condition) == [.up, .up, .wentBack])
     #expect(patient.health.exit == .degraded)
     #expect(patient.codes == ["went_back"])
-    #expect(patient.findings.first?.remedy.hasPrefix("ssh h3 systemctl stop kvnode") == true)
+    // It goes on by itself: nobody shall stop it meanwhile, or put anything back under it.
+    #expect(patient.findings.first?.remedy.contains("it begins anew and rebuilds its copies") == true)
+    #expect(patient.findings.first?.remedy.hasSuffix("ssh h3 pgrep -a kvnode") == true)
+    #expect(patient.health.warnings.first?.contains("It begins anew and rebuilds its copies") == true)
     patient.nodes[1].state = .unconfirmed
     #expect(patient.health.exit == .quorumNotReachable)
     #expect(patient.codes.contains("unconfirmed"))
+  }
+
+  @Test func `notes a node that rebuilds, which needs nobody`() {
+    var patient = Patient()
+    (patient.nodes[1].measurements.partitionsOwned, patient.nodes[1].measurements.partitionsWhole) = (16, 13)
+    #expect(patient.codes == ["rebuilding"])
+    #expect(patient.findings.first?.cause.hasPrefix("3 of its 16 partitions are not whole") == true)
+    patient.nodes[1].measurements.partitionsWhole = 16
+    patient.nodes[1].measurements.keysMissing = 2
+    #expect(patient.findings.first?.cause.hasPrefix("2 of its keys are lost") == true)
+    #expect(DoctorDocument.report(patient.diagnosis, Colour(isOn: false)).exit == .done)
   }
 
   @Test func `tells a wrong clock of a node from one of this machine`() {
