@@ -42,6 +42,12 @@ extension ProcessTests {
         #expect(try await cluster[1].connect().put("key", "value").isWritten)
         // The shares of the ring are measured a second after the start.
         try await cluster[1].metric(#"kvnode_share_size_bytes{share="00"}"#) { $0 >= 0 }
+        // Hints are told of once there are any.
+        try await cluster[3].kill()
+        #expect(try await cluster[1].connect().put("key", "missed").isWritten)
+        _ = try await eventually(within: .seconds(20), "n1 has a hint for n3") {
+          try await cluster[1].scrape().names.contains("kvnode_hints_waiting") ? true : nil
+        }
         let names = try await cluster[1].scrape().names
         let dashboard = try Files.text(Programs.repository + "/Config/grafana/ringkv.json")
         let used = Set(dashboard.matches(of: /kvnode_[a-z_]+/).map { String($0.output) })
