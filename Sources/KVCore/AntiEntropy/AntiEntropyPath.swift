@@ -48,7 +48,9 @@ extension Shard {
     guard mayExchange, underWay < max(1, settings.exchangesMax / exchangeLoad) else { return }
     let reachability = reachability
     let handoff = handoff
-    let turn = schedule.next(at: now.instant, onlyUrgent: onlyUrgent, pace: exchangePace) {
+    let turn = schedule.next(
+      at: now.instant, onlyUrgent: onlyUrgent, pace: exchangePace, butNot: rebuild.lacking
+    ) {
       reachability.standing(of: $0, at: now.instant) == .near && !handoff.isPassing(with: $0, at: now.instant)
     }
     switch turn {
@@ -62,10 +64,6 @@ extension Shard {
   private mutating func startExchange(
     _ partition: PartitionID, _ peer: NodeID, _ now: Now, _ effects: inout [Effect]
   ) {
-    // What may lack anything is pulled, at its own pace.
-    if rebuild.lacks(partition) {
-      return schedule.onEnded(partition, peer, isComplete: false, at: now.instant)
-    }
     counters.exchanges += 1
     let id = exchanges.insert(
       Exchange(partition: partition, peer: peer, deadline: now.instant.advanced(by: Exchange.patience)))

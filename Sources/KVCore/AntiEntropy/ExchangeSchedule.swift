@@ -159,15 +159,16 @@ struct ExchangeSchedule: Sendable {
 
   /// What comes next with a peer that can be asked; what is urgent while there is any. What is urgent with a peer that is
   /// away waits, and must not make others hurry: `onlyUrgent` is for what follows without a pause. `pace`: between pairs
-  /// that have their turn, in the mean.
+  /// that have their turn, in the mean. `lacking`: partitions that are not whole here, whose pairs wait until they are.
   mutating func next(
-    at now: Instant, onlyUrgent: Bool = false, pace: Span64 = .zero, where canAsk: (NodeID) -> Bool
+    at now: Instant, onlyUrgent: Bool = false, pace: Span64 = .zero, butNot lacking: Set<PartitionID> = [],
+    where canAsk: (NodeID) -> Bool
   ) -> Turn? {
     let hurries = planted(.exchangesUnpaced) && hasUrgent
-    var places = nextUrgent(at: now, canAsk)
+    var places = nextUrgent(at: now, butNot: lacking, canAsk)
     let isUrgent = !places.isEmpty
     if places.isEmpty, hurries || !onlyUrgent && restsUntil <= now {
-      places = nextInTurn(canAsk)
+      places = nextInTurn(butNot: lacking, canAsk)
       if places.count > 1 {
         restsUntil = now.advanced(by: Span64(nanoseconds: pace.nanoseconds * UInt64(places.count - 1)))
       }
@@ -182,14 +183,18 @@ struct ExchangeSchedule: Sendable {
   }
 
   /// Pairs of one peer, as many as one message compares; or one that is compared alone.
-  private mutating func nextUrgent(at now: Instant, _ canAsk: (NodeID) -> Bool) -> [Int] {
+  private mutating func nextUrgent(
+    at now: Instant, butNot lacking: Set<PartitionID>, _ canAsk: (NodeID) -> Bool
+  ) -> [Int] {
     for _ in peers.indices {
       turn = (turn + 1) % peers.count
       guard peers[turn].waitingCount > 0, canAsk(peers[turn].node) else { continue }
       var places: [Int] = []
       for _ in 0..<peers[turn].waitingCount where places.count < surveyMax {
         guard let place = peers[turn].take() else { break }
-        if pairs[place].isRunning || pairs[place].notBefore > now || (pairs[place].isAlone && !places.isEmpty) {
+        if pairs[place].isRunning || pairs[place].notBefore > now || lacking.contains(pairs[place].partition)
+          || (pairs[place].isAlone && !places.isEmpty)
+        {
           peers[turn].waiting.append(place)
           continue
         }
@@ -203,13 +208,14 @@ struct ExchangeSchedule: Sendable {
   }
 
   /// The next pair that had no turn in this round, and others of its peer.
-  private mutating func nextInTurn(_ canAsk: (NodeID) -> Bool) -> [Int] {
+  private mutating func nextInTurn(butNot lacking: Set<PartitionID>, _ canAsk: (NodeID) -> Bool) -> [Int] {
     for _ in 0..<2 {
       var places: [Int] = []
       for offset in pairs.indices where places.count < surveyMax {
         let at = (place + offset) % pairs.count
         let pair = pairs[at]
-        guard pair.round != round, !pair.isRunning, !pair.isUrgent, canAsk(pair.peer),
+        guard pair.round != round, !pair.isRunning, !pair.isUrgent, !lacking.contains(pair.partition),
+          canAsk(pair.peer),
           places.first.map({ pairs[$0].peer == pair.peer }) ?? true
         else { continue }
         pairs[at].round = round

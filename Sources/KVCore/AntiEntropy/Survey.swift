@@ -24,11 +24,6 @@ extension Shard {
   mutating func startSurvey(
     _ partitions: [PartitionID], _ peer: NodeID, isUrgent: Bool, _ now: Now, _ effects: inout [Effect]
   ) {
-    // What may lack anything is pulled, at its own pace.
-    let lacking = partitions.filter(rebuild.lacks)
-    for partition in lacking { schedule.onEnded(partition, peer, isComplete: false, at: now.instant) }
-    let partitions = partitions.filter { !lacking.contains($0) }
-    if partitions.isEmpty { return }
     counters.exchanges += UInt64(partitions.count)
     let id = surveys.insert(
       Survey(

@@ -18,7 +18,11 @@ struct Rebuild: Sendable {
   }
 
   /// As of the last look: a quarter of a second ago at most while there is anything.
-  var census = GapCensus()
+  var census = GapCensus() {
+    didSet { lacking = Set(census.open.compactMap { $0.gap.partition }) }
+  }
+  /// Partitions of which anything may be missing: pulled, at a pace of their own, and compared with nobody meanwhile.
+  private(set) var lacking: Set<PartitionID> = []
   /// There may be more than the census says.
   var isStale = true
   /// When a pull that failed, or that found gaps there too, is tried again.
@@ -46,14 +50,12 @@ struct Rebuild: Sendable {
   func ready(in partition: PartitionID, bits: Int) -> [GapCensus.Entry] {
     census.open.filter { $0.isReady && $0.gap.partition(bits: bits) == partition }
   }
-
-  /// A partition of which anything may be missing.
-  func lacks(_ partition: PartitionID) -> Bool {
-    census.open.contains { $0.gap.part == .partition(partition) }
-  }
 }
 
 extension Gap {
+  /// The partition that it is a gap of, when that is not a single key.
+  var partition: PartitionID? { if case .partition(let partition) = part { partition } else { nil } }
+
   func partition(bits: Int) -> PartitionID {
     switch part {
     case .partition(let partition): partition

@@ -199,6 +199,6 @@ extension Shard {
   /// A partition of which anything may be missing is no truth to compare with: only who pulls is answered, and takes what
   /// there is. Others would push all of it here, unasked and unpaced.
   func speaksOf(_ partition: PartitionID, to peer: NodeID) -> Bool {
-    !rebuild.lacks(partition) || rebuild.pullers[peer] != nil
+    !rebuild.lacking.contains(partition) || rebuild.pullers[peer] != nil
   }
 }

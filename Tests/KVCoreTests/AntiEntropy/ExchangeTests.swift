@@ -142,6 +142,27 @@ struct ExchangeScheduleTests {
     #expect(begun.count == ClusterSettings().partitions)
   }
 
+  /// They are pulled: begun and broken off, they would count as failed, and wait for minutes when they are whole.
+  @Test func `partitions that are not whole are compared with nobody until they are, and then at once`() {
+    var schedule = ExchangeSchedule()
+    schedule.adopt(Self.view(), ShardIdentity(node: NodeID(1), shard: 0, shards: 1))
+    let now = Instant(nanoseconds: 1_000)
+    let lacking: Set = [PartitionID(0), PartitionID(7)]
+    schedule.onLinkUp(NodeID(3))
+    schedule.onMarked(PartitionID(7), NodeID(3))
+    var compared: [PartitionID] = []
+    while let turn = schedule.next(at: now, butNot: lacking, where: { _ in true }) {
+      compared += turn.pairs.map(\.partition)
+    }
+    #expect(compared.count == (ClusterSettings().partitions - lacking.count) * 2, "with both others")
+    #expect(lacking.isDisjoint(with: compared))
+    #expect(schedule.status(at: now).map(\.failed) == [0, 0])
+    var first: [NodeID] = []
+    while let turn = schedule.next(at: now, onlyUrgent: true, where: { _ in true }) { first += turn.pairs.map(\.peer) }
+    #expect(first == [NodeID(3), NodeID(3)], "what was urgent is so still")
+    #expect(schedule.next(at: now, where: { _ in true })?.pairs.map(\.partition) == lacking.sorted())
+  }
+
   /// Urgent pairs of an owner that stays away once made the others compare all they had, again and again, as fast as
   /// they could (seed 58).
   @Test func `what is urgent with a peer that is away makes nobody else hurry`() {
