@@ -8,8 +8,11 @@ public struct WireFeatures: OptionSet, Hashable, Sendable {
   /// `written` may go on with what lay beside the write, and whether a retry found it.
   public static let receiptsTellMore = WireFeatures(rawValue: 1)
 
+  /// `treeRoots` is answered.
+  public static let rootsAtOnce = WireFeatures(rawValue: 2)
+
   /// All that this release reads.
-  public static let read: WireFeatures = [.receiptsTellMore]
+  public static let read: WireFeatures = [.receiptsTellMore, .rootsAtOnce]
 }
 
 /// The first frame of whoever connects.

@@ -57,6 +57,14 @@ public enum PeerMessage: Hashable, Sendable {
     return .forwardedReply(response.told(to: features))
   }
 
+  /// What the asker goes on with where the peer does not read its question; nil where it does. Roots that cannot be asked
+  /// about together count as different, so that each is asked about by itself.
+  @inlinable
+  public func answer(inPlaceOf features: WireFeatures) -> PeerMessage? {
+    guard case .tree(.roots(let roots, let question)) = self, !features.contains(.rootsAtOnce) else { return nil }
+    return .tree(.differing(roots.indices.map { UInt16($0) }, question: question))
+  }
+
   /// The key that a question is about; a reply names none, it finds its way by its request id.
   public var key: Key? {
     switch self {

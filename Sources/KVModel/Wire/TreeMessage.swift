@@ -97,7 +97,7 @@ public struct PartitionGaps: Hashable, Sendable {
 /// |---|---|
 /// | treeCompare | question 4, partition 2, number of nodes 2, then each: depth 1, index 4, the asker's digest 16 |
 /// | treeDiffering | question 4, number 2, then the places of the nodes that differ 2·n, ascending |
-/// | treeRoots | question 4, number 2 (1 to 64), then each, by partition: partition 2, the asker's digest 16 |
+/// | treeRoots | question 4, number 2 (1 to 64), then each, by partition: partition 2, the asker's digest 16 (`rootsAtOnce`) |
 /// | leafList | question 4, partition 2, leaf 4, keys wanted 2, after a key 1 (0 from the first), then that key |
 /// | leafListed | question 4, last 1, number 2, then each: key, digest 16 |
 /// | treeDeclined | question 4 |

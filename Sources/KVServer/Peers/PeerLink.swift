@@ -203,6 +203,9 @@ final class PeerLink: ConnectionHandler, @unchecked Sendable {
 
   func send(_ message: PeerMessage, _ envelope: Shard.Envelope) {
     guard phase == .up else { return }
+    if let peer, let answer = message.answer(inPlaceOf: features) {
+      return host.loop.execute { [host] in host.route(answer, from: peer, envelope) }
+    }
     var header = FrameHeader(
       type: message.frameType, requestID: envelope.operation, layoutVersion: host.shard.view.layoutVersion)
     if envelope.deadline != .distantFuture {

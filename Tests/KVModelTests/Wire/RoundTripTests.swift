@@ -23,6 +23,14 @@ import Testing
     }
   }
 
+  @Test func `a peer of an older release is not asked about roots together: all of them count as different`() {
+    let roots = [3, 7].map { RootDigest(partition: PartitionID($0), digest: .zero) }
+    let question = PeerMessage.tree(.roots(roots, question: 5))
+    #expect(question.answer(inPlaceOf: []) == .tree(.differing([0, 1], question: 5)))
+    #expect(question.answer(inPlaceOf: .receiptsTellMore) != nil && question.answer(inPlaceOf: .read) == nil)
+    #expect(PeerMessage.ping(clockMs: 1).answer(inPlaceOf: []) == nil)
+  }
+
   @Test(arguments: FrameType.allCases)
   func `a decoder refuses the frame types that it does not own`(_ type: FrameType) {
     let unowned = DecodeError.unknownTag(type.rawValue)
