@@ -123,7 +123,7 @@ struct Delivery: Sendable {
   var maySend: Bool {
     guard let next = wanted.last else { return false }
     if transfers == 0 { return true }
-    return transfers < max(1, Int(credit.keys) / 4) && bytesUnderWay + Int(next.bytes) <= Int(credit.bytes)
+    return transfers < max(1, Int(credit.keys) / 2) && bytesUnderWay + Int(next.bytes) <= Int(credit.bytes)
   }
 
   var isPagePassed: Bool { offers.isEmpty && wanted.isEmpty && transfers == 0 }

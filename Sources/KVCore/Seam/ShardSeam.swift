@@ -83,7 +83,7 @@ public struct ShardSettings: Equatable, Sendable {
   /// and take a fifth of what a core can join.
   public var handoffUnitsPerSecond: UInt64 = 12_000
   /// Keys that one holder may have on their way.
-  public var handoffPageKeys = 64
+  public var handoffPageKeys = 128
   /// Operations under way per step by which hints get dearer.
   public var handoffLoad = 256
   /// How often what expired is looked for; zero = never.
