@@ -15,6 +15,9 @@ struct ExchangeBench {
 
   /// One owner: its shard and its store; everything it says goes through the codec.
   private final class Owner {
+    /// What the shard has not asked for.
+    static let filling = StorageID(raw: 0)
+
     let id: NodeID
     var shard = Shard()
     let directory = TemporaryDirectory()
@@ -71,10 +74,7 @@ struct ExchangeBench {
         while !results.isEmpty {
           let batch = results
           results = []
-          for completion in batch {
-            shard.step(
-              .stored(completion.result, for: completion.id), at: Owner.now(ahead: .seconds(10)), into: &effects)
-          }
+          for completion in batch { hear(completion) }
         }
       }
       effects.removeAll(keepingCapacity: true)
@@ -96,12 +96,15 @@ struct ExchangeBench {
       repeat {
         let batch = results
         results = []
-        for completion in batch {
-          shard.step(.stored(completion.result, for: completion.id), at: Owner.now(ahead: .seconds(10)), into: &effects)
-        }
+        for completion in batch { hear(completion) }
         carryOut()
         store.endTurn(results: &results)
       } while !results.isEmpty
+    }
+
+    private func hear(_ completion: StorageCompletion) {
+      if completion.id == Owner.filling { return }
+      shard.step(.stored(completion.result, for: completion.id), at: Owner.now(ahead: .seconds(10)), into: &effects)
     }
 
     func fill(_ count: Int) {
@@ -126,7 +129,7 @@ struct ExchangeBench {
         requestID: RequestID(client: 9, sequence: number), checksum: Checksum.of(value), content: .value(value))
       var ignored: [StorageCompletion] = []
       store.submit(
-        .merge(key, .join(Record(context: VersionVector(), versions: [version]))), id: StorageID(raw: 0),
+        .merge(key, .join(Record(context: VersionVector(), versions: [version]))), id: Owner.filling,
         results: &ignored)
     }
 
