@@ -5,27 +5,25 @@ import KVModel
 // From a join to the log: filling batches, handing them on, and what follows when they are synced.
 extension RocksDBStorage {
   /// A record, its leaf, its expiry entries and the request ids that it forgets: together in one batch.
-  func gather(
-    _ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, hints targets: [NodeID], id: StorageID
-  ) {
-    let delta = RecordDelta(of: key, from: old, to: new, seed: geometry.digestSeed)
+  func gather(_ merge: KeyMerge, from old: Record, to new: StoredRecord) {
+    let key = merge.key
+    let delta = RecordDelta(of: key, from: old, to: new.record, seed: geometry.digestSeed)
     let batch = openBatch()
-    batch.put(.data, key.bytes, encoded.bytes)
-    let place = LeafPlace(of: key, geometry)
-    if !targets.isEmpty { note(targets, key, place, in: batch) }
-    let leaf = newestLeaves.combine(place, delta.leaf)
-    MerkleSpace.withKey(place) { key in MerkleSpace.withValue(leaf) { batch.put(.merkle, key, $0) } }
+    batch.put(.data, key.bytes, new.encoded.bytes)
+    let leafPlace = LeafPlace(of: key, geometry)
+    if !merge.targets.isEmpty { note(merge.targets, key, leafPlace, in: batch) }
+    let leaf = newestLeaves.combine(leafPlace, delta.leaf)
+    MerkleSpace.withKey(leafPlace) { key in MerkleSpace.withValue(leaf) { batch.put(.merkle, key, $0) } }
     writeExpiries(delta, of: key, into: batch)
     for entry in delta.requestsReplaced { remember(entry, in: batch) }
 
-    let bytes = key.bytes.count + encoded.bytes.count + 128
+    let bytes = key.bytes.count + new.encoded.bytes.count + 128
     let last = pending.count - 1
-    pending[last].answers.append(StorageCompletion(id: id, result: .synced))
-    pending[last].keys.append(key)
-    pending[last].leaves.append((place, delta.leaf))
+    pending[last].answers.append(StorageCompletion(id: merge.id, result: .synced))
+    pending[last].places.append(records.stage(new, of: key, at: merge.place, in: batch.number))
+    pending[last].leaves.append((leafPlace, delta.leaf))
     pending[last].bytes += bytes
     addUnsynced(bytes: bytes)
-    overlay[key] = Unsynced(record: new, encoded: encoded, batch: batch.number)
     if options.durability == .sync, pending[last].bytes >= options.batchBytesMax { handOver(batch) }
   }
 
@@ -103,7 +101,7 @@ extension RocksDBStorage {
       return
     }
     count(synced, ns: ns)
-    for key in synced.keys { onSynced(key, in: synced.number) }
+    for place in synced.places { onSynced(place, in: synced.number) }
     for (place, change) in synced.leaves { syncedLeaves.combine(place, change) }
     hintsSynced = max(hintsSynced, synced.hintSequence)
     gapsSynced = max(gapsSynced, synced.gapSequence)
@@ -112,16 +110,9 @@ extension RocksDBStorage {
     recycle(batch, bytes: synced.bytes)
   }
 
-  /// What the cache has of a key is what was synced before: it is replaced, or goes when a later batch has the key too.
-  private func onSynced(_ key: Key, in batch: UInt64) {
-    if !lanes.isEmpty, lanes[key] != nil { writtenWhileLoading.insert(key) }
-    guard let newest = overlay[key] else { return }
-    if newest.batch == batch {
-      cache.store(newest.encoded, of: key)
-      overlay[key] = nil
-    } else {
-      cache.remove(key)
-    }
+  private func onSynced(_ place: RecordTable.Place, in batch: UInt64) {
+    if !lanes.isEmpty, let key = records.key(at: place), lanes[key] != nil { writtenWhileLoading.insert(key) }
+    records.settle(place, in: batch)
   }
 
   /// Keeps a batch, unless an unusual one made it large.

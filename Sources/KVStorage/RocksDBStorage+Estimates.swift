@@ -33,7 +33,7 @@ extension RocksDBStorage {
       keys: database.property("rocksdb.estimate-num-keys", of: .data),
       dataBytes: database.property("rocksdb.live-sst-files-size", of: .data)
         &+ database.property("rocksdb.cur-size-all-mem-tables", of: .data),
-      recordCacheBytes: UInt64(cache.bytes),
+      recordCacheBytes: UInt64(records.bytes),
       blockCacheBytes: UInt64(database.cacheUsage),
       blockCacheSizeBytes: UInt64(options.blockCacheBytes),
       memtableBytes: sum("rocksdb.cur-size-all-mem-tables"),

@@ -59,7 +59,7 @@ extension RocksDBStorage {
 
   /// The stored record of a key is damaged: later operations on it wait until it is put aside.
   func inspect(_ key: Key) {
-    if lanes[key] != nil || overlay[key] != nil { return }
+    if lanes[key] != nil || records.isUnsynced(key) { return }
     lanes[key] = []
     pool.submit(.inspect(key, geometry))
   }
@@ -67,9 +67,9 @@ extension RocksDBStorage {
   /// Puts aside what a scan of the leaf has found; false when it has to be scanned again.
   func quarantine(_ inspection: Inspection) -> Bool {
     // A whole copy in memory, or a join under way, would be taken for what its leaf knows of it.
-    let busy = inspection.damaged.filter { overlay[$0.key] != nil || cache.record(of: $0.key) != nil }
+    let busy = inspection.damaged.filter { records.place(of: $0.key) != nil }
     guard busy.isEmpty else {
-      for (key, _) in busy { cache.remove(key) }
+      for (key, _) in busy { records.remove(key) }
       return false
     }
     if inspection.damaged.isEmpty { return true }
@@ -80,8 +80,7 @@ extension RocksDBStorage {
       batch.delete(.data, key.bytes)
       batch.put(.meta, GapSpace.quarantineKey(of: key), bytes)
       writes.append(gaps.quarantine(key))
-      pending[pending.count - 1].keys.append(key)
-      overlay[key] = Unsynced(record: Record(), encoded: .empty, batch: batch.number)
+      pending[pending.count - 1].places.append(records.stage(.empty, of: key, at: nil, in: batch.number))
     }
     write(writes, into: batch)
     correct(inspection.place, by: inspection.excess, in: batch)
@@ -140,7 +139,7 @@ extension RocksDBStorage {
   func onDropped(_ count: Int) {
     brokenFile = nil
     gaps.onFilesDropped(count)
-    cache = RecordCache(bytesMax: options.recordCacheBytes)
+    records.forgetSynced()
     for partition in gaps.partitionsToRescan { waitForSync(.recount(partition, geometry)) }
   }
 

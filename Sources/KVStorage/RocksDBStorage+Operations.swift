@@ -1,6 +1,15 @@
 import KVCore
 import KVModel
 
+/// A merge whose key was looked up.
+struct KeyMerge {
+  let key: Key
+  let place: RecordTable.Place?
+  let change: Change
+  let targets: [NodeID]
+  let id: StorageID
+}
+
 // What an operation does on the loop, and how it goes on when its record had to be read from the disk.
 extension RocksDBStorage {
   /// Carries an operation out. When its record is not in memory, returns what must be loaded first.
@@ -149,18 +158,21 @@ extension RocksDBStorage {
   ) -> Bool {
     switch (operation, outcome) {
     case (.read(let key), .record(let bytes)):
-      guard bytes.withUnsafeBytes(EncodedRecord.isIntact) else { return overlay[key] != nil && refuse(id, &results) }
+      guard bytes.withUnsafeBytes(EncodedRecord.isIntact) else {
+        return records.isUnsynced(key) && refuse(id, &results)
+      }
       let record = EncodedRecord(unverified: bytes)
-      if isLatest { cache.store(record, of: key) }
+      if isLatest { records.store(record, of: key) }
       let mayBeOld = loadedBeforeClose.remove(key) != nil
       answer(record, of: key, hasGap: mayBeOld, id, &results)
     case (.merge(let key, let change, let targets), .record(let bytes)):
       guard let record = try? EncodedRecord(unverified: bytes).decoded() else { return false }
-      apply(change, to: key, record, targets, id: id, results: &results)
+      let merge = KeyMerge(key: key, place: records.place(of: key), change: change, targets: targets, id: id)
+      apply(merge, to: record, results: &results)
     case (.findRequest(_, let key), .request(let seen)):
       if gaps.isOpen(key) { return refuse(id, &results) }
       results.append(StorageCompletion(id: id, result: .request(seen: seen)))
-    case (.findRequest(_, let key), .damaged): return overlay[key] != nil && refuse(id, &results)
+    case (.findRequest(_, let key), .damaged): return records.isUnsynced(key) && refuse(id, &results)
     // A disk that refuses to give a record back has lost that copy; the other owners have theirs.
     case (_, .failed): answerUnreadable(id, &results)
     default: fatalError("invariant broken: \(operation) waited for \(outcome)")
@@ -185,9 +197,9 @@ extension RocksDBStorage {
     results.append(StorageCompletion(id: id, result: .unreadable))
   }
 
-  /// Reads what is synced; the overlay is not asked.
+  /// Reads what is synced; unsynced joins are not asked.
   private func read(_ key: Key, id: StorageID, results: inout [StorageCompletion]) -> Load? {
-    if let record = cache.record(of: key) {
+    if let record = records.record(of: key) {
       countCached()
       answer(record, of: key, id, &results)
       return nil
@@ -197,12 +209,12 @@ extension RocksDBStorage {
     }
     switch lookup {
     case .found(let record?):
-      cache.store(record, of: key)
+      records.store(record, of: key)
       answer(record, of: key, id, &results)
     case .absent: answer(.empty, of: key, id, &results)
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
     // What waits for its sync replaces it.
-    case .found(nil) where overlay[key] == nil: return .inspect(key, geometry)
+    case .found(nil) where !records.isUnsynced(key): return .inspect(key, geometry)
     case .found(nil): answerUnreadable(id, &results)
     case .failed(let error):
       onBroken(error)
@@ -215,18 +227,23 @@ extension RocksDBStorage {
   private func merge(
     _ key: Key, _ change: Change, _ targets: [NodeID], id: StorageID, results: inout [StorageCompletion]
   ) -> Load? {
-    if let unsynced = overlay[key] {
-      apply(change, to: key, unsynced.record, targets, id: id, results: &results)
+    let place = records.place(of: key)
+    let merge = KeyMerge(key: key, place: place, change: change, targets: targets, id: id)
+    switch records.newest(at: place) {
+    case .unsynced(let record):
+      apply(merge, to: record, results: &results)
       return nil
-    }
-    if let record = try? cache.record(of: key)?.decoded() {
+    case .synced(let encoded):
+      // Its bytes were checked when they came into memory.
+      guard let record = try? encoded.decoded(isKnownIntact: true) else { break }
       countCached()
-      apply(change, to: key, record, targets, id: id, results: &results)
+      apply(merge, to: record, results: &results)
       return nil
+    case .unknown: break
     }
     switch database.get(.data, key.bytes, .memory, { try? EncodedRecord.decode($0) }) {
-    case .found(let record?): apply(change, to: key, record, targets, id: id, results: &results)
-    case .absent: apply(change, to: key, Record(), targets, id: id, results: &results)
+    case .found(let record?): apply(merge, to: record, results: &results)
+    case .absent: apply(merge, to: Record(), results: &results)
     case .failed(let error) where error.kind == .notInMemory: return .record(key)
     case .found(nil): return .inspect(key, geometry)
     case .failed(let error):
@@ -237,26 +254,23 @@ extension RocksDBStorage {
     return nil
   }
 
-  private func apply(
-    _ change: Change, to key: Key, _ current: Record, _ targets: [NodeID], id: StorageID,
-    results: inout [StorageCompletion]
-  ) {
+  private func apply(_ merge: KeyMerge, to current: Record, results: inout [StorageCompletion]) {
     guard metrics.unsyncedBytes < options.unsyncedBytesMax else {
       countOverloaded()
       let detail = "\(metrics.unsyncedBytes) bytes wait for the disk"
       results.append(
-        StorageCompletion(id: id, result: .refused(Failure(.overloaded, retryAfterMs: 50, detail: detail))))
+        StorageCompletion(id: merge.id, result: .refused(Failure(.overloaded, retryAfterMs: 50, detail: detail))))
       return
     }
-    if case .mint(let mint) = change, !gaps.mayMint(key, as: mint.dot.actor) {
-      results.append(StorageCompletion(id: id, result: .unreadable))
+    if case .mint(let mint) = merge.change, !gaps.mayMint(merge.key, as: mint.dot.actor) {
+      results.append(StorageCompletion(id: merge.id, result: .unreadable))
       return
     }
-    switch Merge.step(change, onto: current, hasGap: gaps.isOpen(key), id: id, results: &results) {
-    case .changed(let record, let encoded):
-      gather(key, from: current, to: record, encoded: encoded, hints: targets, id: id)
-    case .unchanged where !targets.isEmpty: note(targets, key, id: id)
-    case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
+    let hasGap = gaps.isOpen(merge.key)
+    switch Merge.step(merge.change, onto: current, hasGap: hasGap, id: merge.id, results: &results) {
+    case .changed(let stored): gather(merge, from: current, to: stored)
+    case .unchanged where !merge.targets.isEmpty: note(merge.targets, merge.key, id: merge.id)
+    case .unchanged: acknowledgeUnchanged(merge.key, id: merge.id, results: &results)
     case .refused: break
     }
   }
@@ -264,7 +278,7 @@ extension RocksDBStorage {
   /// A merge that changed nothing is synced when what it joined onto is.
   private func acknowledgeUnchanged(_ key: Key, id: StorageID, results: inout [StorageCompletion]) {
     let answer = StorageCompletion(id: id, result: .synced)
-    if let unsynced = overlay[key], let index = pending.firstIndex(where: { $0.number == unsynced.batch }) {
+    if let batch = records.unsyncedBatch(of: key), let index = pending.firstIndex(where: { $0.number == batch }) {
       pending[index].answers.append(answer)
     } else {
       results.append(answer)

@@ -8,25 +8,19 @@ import KVModel
 ///   submit ─┬─ read ──── in memory? ── yes ─► .record          (cache, memtables, block cache)
 ///           │               └─ no ─────────────────► IOPool ──┐
 ///           └─ merge ─ Merge.apply ─► .merged                 ├─► Mailbox ─► collect
-///                        └► overlay, WriteBatch ─endTurn─► BatchWriter ─┘      └► .synced
+///                        └► RecordTable, WriteBatch ─endTurn─► BatchWriter ─┘      └► .synced
 /// ```
 ///
-/// What is not synced exists in the overlay and in batches only. RocksDB itself appends a batch to the log, syncs it,
+/// What is not synced exists as an unsynced join in the table and in batches only. RocksDB itself appends a batch to the log, syncs it,
 /// and only then inserts it into the memtable and publishes its sequence number (7.8, `DBImpl::WriteImpl`: pipelined
 /// and unordered writes are off), so whatever a read of the database finds is synced.
 public final class RocksDBStorage: ShardStorage {
-  /// Unsynced joins of a key: the newest, and the batch that brings it to the disk.
-  struct Unsynced {
-    var record: Record
-    var encoded: EncodedRecord
-    var batch: UInt64
-  }
-
   /// What is to be done on the loop when a batch is synced.
   struct PendingBatch {
     let number: UInt64
     var answers: [StorageCompletion] = []
-    var keys: [Key] = []
+    /// Where its joins stand in `records`.
+    var places: [RecordTable.Place] = []
     var leaves: [(place: LeafPlace, change: Digest)] = []
     /// Of the last hint noted in it.
     var hintSequence: UInt64 = 0
@@ -50,10 +44,8 @@ public final class RocksDBStorage: ShardStorage {
   let writer: BatchWriter
   let pool: IOPool
 
-  /// Joins that are not yet synced.
-  var overlay: [Key: Unsynced] = [:]
-  /// Synced records, so that most reads and merges need not ask the database.
-  var cache: RecordCache
+  /// Joins that are not yet synced, and synced records, so that most reads and merges need not ask the database.
+  var records: RecordTable
   /// Keys that were written while their record was being loaded: what is loaded may be what was there before.
   var writtenWhileLoading: Set<Key> = []
   /// Keys whose first operation waits for the disk, and those that queue behind it.
@@ -96,7 +88,7 @@ public final class RocksDBStorage: ShardStorage {
     self.options = options
     self.database = database
     recoveredLease = contents.lease
-    cache = RecordCache(bytesMax: options.recordCacheBytes)
+    records = RecordTable(bytesMax: options.recordCacheBytes)
     newestLeaves = contents.leaves
     syncedLeaves = contents.leaves
     hints = contents.hints

@@ -9,11 +9,11 @@ extension StorageOperation {
     case .read(let key):
       bytes.append(0)
       key.encode(into: &bytes)
-    case .merge(let key, .join(let record), let hints):
+    case .merge(let key, .join(let stored), let hints):
       bytes.append(1)
       key.encode(into: &bytes)
       bytes.append(nodes: hints)
-      bytes.append(blob: EncodedRecord(record).bytes)
+      bytes.append(blob: stored.encoded.bytes)
     case .merge(let key, .mint(let mint), let hints):
       bytes.append(2)
       key.encode(into: &bytes)

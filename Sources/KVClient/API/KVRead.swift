@@ -105,7 +105,7 @@ extension KVState {
       }
       versions.append(
         KVVersion(
-          value: sibling.value, writtenAtMs: sibling.stamp.wall.milliseconds,
+          value: sibling.value?.copied, writtenAtMs: sibling.stamp.wall.milliseconds,
           expiresAtMs: sibling.expiry?.milliseconds))
     }
     value = answer.value

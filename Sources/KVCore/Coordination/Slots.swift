@@ -50,9 +50,10 @@ public struct OperationID: Hashable, Sendable {
 
 /// Operations under way, found by slot, not by dictionary.
 struct Slots<Operation: Sendable>: Sendable {
-  private struct Slot: Sendable {
+  /// Whose turn a slot has, and whether somebody has it: apart from the operations, so that looking does not touch them.
+  private struct Tenancy: Sendable {
     var generation: UInt32
-    var operation: Operation?
+    var isTaken: Bool
   }
 
   let kind: OperationID.Kind
@@ -60,7 +61,9 @@ struct Slots<Operation: Sendable>: Sendable {
   private(set) var shard = 0
   /// The generation that new slots begin with.
   private var firstGeneration: UInt32 = 1
-  private var slots: [Slot] = []
+  // The slot of an id lies one further on: the first one is always empty, and stands for what has ended.
+  private var tenancies = [Tenancy(generation: 0, isTaken: false)]
+  private var operations: [Operation?] = [nil]
   private var free: [Int] = []
   private(set) var count = 0
 
@@ -75,42 +78,55 @@ struct Slots<Operation: Sendable>: Sendable {
   mutating func insert(_ operation: Operation) -> OperationID {
     count += 1
     if let slot = free.popLast() {
-      slots[slot].operation = operation
-      return OperationID(kind: kind, shard: shard, slot: slot, generation: slots[slot].generation)
+      operations[slot + 1] = operation
+      tenancies[slot + 1].isTaken = true
+      return id(at: slot + 1)
     }
-    invariant(slots.count < OperationID.slotsMax, "\(slots.count) operations of one kind under way")
-    slots.append(Slot(generation: firstGeneration, operation: operation))
-    return OperationID(kind: kind, shard: shard, slot: slots.count - 1, generation: firstGeneration)
+    let slot = tenancies.count - 1
+    invariant(slot < OperationID.slotsMax, "\(slot) operations of one kind under way")
+    operations.append(operation)
+    tenancies.append(Tenancy(generation: firstGeneration, isTaken: true))
+    return id(at: slot + 1)
   }
 
-  /// The operation, to be read and changed in place; nil when it has ended.
+  /// The operation, to be read and changed in place; nil when it has ended. Read single fields: a copy of a whole
+  /// operation costs a dozen reference counts.
   subscript(id: OperationID) -> Operation? {
-    _read { if isLive(id) { yield slots[id.slot].operation } else { yield nil } }
+    // An array's own subscript would hand out such a copy; a span lends the element.
+    _read { yield operations.span[place(of: id)] }
     _modify {
-      invariant(isLive(id), "a change to operation \(id.raw), which has ended")
-      yield &slots[id.slot].operation
+      let place = place(of: id)
+      invariant(place > 0, "a change to operation \(id.raw), which has ended")
+      yield &operations[place]
     }
   }
 
-  func isLive(_ id: OperationID) -> Bool {
-    id.slot < slots.count && (slots[id.slot].generation == id.generation || planted(.lateReplyCounted))
-      && slots[id.slot].operation != nil
+  func isLive(_ id: OperationID) -> Bool { place(of: id) > 0 }
+
+  /// Where the operation stands; 0 when it has ended.
+  private func place(of id: OperationID) -> Int {
+    let place = id.slot + 1
+    guard place < tenancies.count, tenancies[place].isTaken,
+      tenancies[place].generation == id.generation || planted(.lateReplyCounted)
+    else { return 0 }
+    return place
+  }
+
+  private func id(at place: Int) -> OperationID {
+    OperationID(kind: kind, shard: shard, slot: place - 1, generation: tenancies[place].generation)
   }
 
   @discardableResult
   mutating func remove(_ id: OperationID) -> Operation? {
-    guard isLive(id) else { return nil }
-    let operation = slots[id.slot].operation.take()
-    slots[id.slot].generation &+= 1
+    let place = place(of: id)
+    guard place > 0 else { return nil }
+    tenancies[place].isTaken = false
+    tenancies[place].generation &+= 1
     free.append(id.slot)
     count -= 1
-    return operation
+    return operations[place].take()
   }
 
   /// Ids of all that are under way, by slot: for the rare events that concern many.
-  var ids: [OperationID] {
-    slots.indices.filter { slots[$0].operation != nil }.map {
-      OperationID(kind: kind, shard: shard, slot: $0, generation: slots[$0].generation)
-    }
-  }
+  var ids: [OperationID] { tenancies.indices.filter { tenancies[$0].isTaken }.map(id) }
 }

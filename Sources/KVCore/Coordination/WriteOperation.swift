@@ -31,7 +31,6 @@ struct WriteOperation: Sendable {
   /// The absolute expiry, fixed once for both rounds.
   let expiry: WallTime?
   /// The version of this round, and the join that is sent to the other owners.
-  var minted: Version?
   var merged: Merged?
   var acknowledged = OwnerMask()
   var failed = OwnerMask()
@@ -52,6 +51,17 @@ struct WriteOperation: Sendable {
     self.owners = owners
     self.request = request
     self.expiry = expiry
+  }
+
+  var minted: Version? { merged?.minted }
+
+  /// The owner at a place has synced it; `beside`: what it held that the write does not cover.
+  mutating func acknowledge(_ place: Int, beside other: Beside?) {
+    acknowledged.insert(place)
+    failed.remove(place)
+    guard let other else { return }
+    hasSiblings = true
+    if beside == nil { beside = other } else { beside?.join(other) }
   }
 
   /// Lets the bytes go that only an answer needs.

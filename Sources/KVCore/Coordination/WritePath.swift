@@ -114,12 +114,13 @@ extension Shard {
       return hintAll(operation, &effects)
     }
     writes[id]?.phase = .replicating
-    writes[id]?.minted = minted
     writes[id]?.merged = merged
     writes[id]?.hasSiblings = merged.beside != nil
+    let write = replicaWrite(of: operation.write.key, merged, minted.dot)
+    let envelope = Envelope(operation: id.raw, deadline: operation.request.deadline)
     for (place, node) in operation.owners.nodes.enumerated() where node != identity.node {
       if reachability.isLinked(node) {
-        sendRecord(of: id, to: node, now, &effects)
+        send(.replicaWrite(write), to: node, envelope, now, &effects)
       } else {
         writes[id]?.failed.insert(place)
       }
@@ -127,23 +128,24 @@ extension Shard {
     settleWrite(id, now, &effects)
   }
 
-  private mutating func sendRecord(of id: OperationID, to node: NodeID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes[id], let minted = operation.minted, let merged = operation.merged else { return }
+  private func replicaWrite(of key: Key, _ merged: Merged, _ dot: Dot) -> ReplicaWrite {
     var record = merged.record
-    if planted(.deltaSent) { record = EncodedRecord(Record(context: merged.context, versions: [minted])) }
-    let write = ReplicaWrite(key: operation.write.key, purpose: .write(minted: minted.dot), record: record)
-    send(
-      .replicaWrite(write), to: node, Envelope(operation: id.raw, deadline: operation.request.deadline), now,
-      &effects)
+    if planted(.deltaSent), let minted = merged.minted {
+      record = EncodedRecord(Record(context: merged.context, versions: [minted]))
+    }
+    return ReplicaWrite(key: key, purpose: .write(minted: dot), record: record)
   }
 
   /// An owner came back while the write is under way: it gets the record after all.
   mutating func onOwnerFound(_ peer: NodeID, ofWrite id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let operation = writes[id], operation.phase == .replicating, !operation.isAnswered,
-      let place = operation.owners.place(of: peer), operation.failed.contains(place)
+      let place = operation.owners.place(of: peer), operation.failed.contains(place), let merged = operation.merged,
+      let minted = operation.minted
     else { return }
     writes[id]?.failed.remove(place)
-    sendRecord(of: id, to: peer, now, &effects)
+    send(
+      .replicaWrite(replicaWrite(of: operation.write.key, merged, minted.dot)), to: peer,
+      Envelope(operation: id.raw, deadline: operation.request.deadline), now, &effects)
   }
 
   // MARK: Acknowledgements
@@ -183,23 +185,19 @@ extension Shard {
     if planted(.ownerCountedTwice), let operation = writes[id], operation.acknowledged.contains(place) {
       writes[id]?.acknowledged.insert((place + 1) % operation.owners.nodes.count)
     }
-    writes[id]?.acknowledged.insert(place)
-    writes[id]?.failed.remove(place)
-    if let beside {
-      writes[id]?.hasSiblings = true
-      if writes[id]?.beside == nil { writes[id]?.beside = beside } else { writes[id]?.beside?.join(beside) }
-    }
+    writes[id]?.acknowledge(place, beside: beside)
     settleWrite(id, now, &effects)
   }
 
   private mutating func settleWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes[id] else { return }
-    if operation.isAnswered { return settleLag(id, &effects) }
-    switch operation.decision {
-    case .waiting: return
+    guard let isAnswered = writes[id]?.isAnswered else { return }
+    if isAnswered { return settleLag(id, &effects) }
+    switch writes[id]?.decision {
+    case .waiting, nil: return
     case .impossible: failWrite(id, now, &effects)
     case .met:
-      if operation.needsSecondRound { writeOnceMore(id, now, &effects) } else { finishWrite(id, now, &effects) }
+      let isOverwriteOfMore = writes[id]?.needsSecondRound == true
+      if isOverwriteOfMore { writeOnceMore(id, now, &effects) } else { finishWrite(id, now, &effects) }
     }
   }
 
@@ -235,8 +233,8 @@ extension Shard {
   }
 
   mutating func onWriteTimer(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
-    guard let operation = writes[id], !planted(.deadlineIgnored) else { return }
-    if operation.isAnswered { return settleLag(id, isOver: true, &effects) }
+    guard let isAnswered = writes[id]?.isAnswered, !planted(.deadlineIgnored) else { return }
+    if isAnswered { return settleLag(id, isOver: true, &effects) }
     failWrite(id, isOver: true, now, &effects)
   }
 

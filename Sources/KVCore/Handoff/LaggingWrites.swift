@@ -25,15 +25,16 @@ extension Shard {
   }
 
   mutating func settleLag(_ id: OperationID, isOver: Bool = false, _ effects: inout [Effect]) {
-    guard let operation = writes[id], operation.phase != .minting else { return }
-    var missing = operation.missing
-    if let own = operation.owners.place(of: identity.node) { missing.remove(own) }
-    let open = OwnerMask(bits: missing.bits & ~operation.failed.bits)
+    guard let phase = writes[id]?.phase, phase != .minting,
+      let (missing, open) = writes[id]?.unheard(besides: identity.node)
+    else { return }
     guard missing.bits == 0 || open.bits == 0 || isOver else { return }
-    writes.remove(id)
+    let operation = writes.remove(id)
     laggingWrites -= 1
     if planted(.silentOwnerForgotten), open.bits != 0 { return }
-    if missing.bits != 0 { hint(operation.write.key, operation.owners.nodes(of: missing), &effects) }
+    if missing.bits != 0, let operation {
+      hint(operation.write.key, operation.owners.nodes(of: missing), &effects)
+    }
   }
 
   /// A version was merged here after its write had been given up, or before a second round that never came: no owner was
@@ -47,9 +48,11 @@ extension WriteOperation {
   /// Not answered, or answered before its merge was known.
   var mayStillMint: Bool { !isAnswered || phase == .minting }
 
-  /// Owners that have not synced it and have no hint.
-  var missing: OwnerMask {
+  /// Owners other than `node` that have not synced it and have no hint, and those of them that may still answer.
+  func unheard(besides node: NodeID) -> (missing: OwnerMask, open: OwnerMask) {
     let all = (UInt64(1) << UInt64(owners.nodes.count)) - 1
-    return OwnerMask(bits: UInt32(truncatingIfNeeded: all) & ~acknowledged.bits & ~hinted.bits)
+    var missing = OwnerMask(bits: UInt32(truncatingIfNeeded: all) & ~acknowledged.bits & ~hinted.bits)
+    if let own = owners.place(of: node) { missing.remove(own) }
+    return (missing, OwnerMask(bits: missing.bits & ~failed.bits))
   }
 }

@@ -25,13 +25,14 @@ public final class MemoryStorage: ShardStorage {
   }
 
   private enum Stored {
-    case intact(Record, EncodedRecord)
+    case intact(StoredRecord)
     /// With what its leaf still has of it: what a scan of the leaf would find too much there.
     case damaged(EncodedRecord, Digest)
 
     var encoded: EncodedRecord {
       switch self {
-      case .intact(_, let encoded), .damaged(let encoded, _): encoded
+      case .intact(let stored): stored.encoded
+      case .damaged(let encoded, _): encoded
       }
     }
 
@@ -46,8 +47,7 @@ public final class MemoryStorage: ShardStorage {
 
   private struct Write {
     var key: Key
-    var record: Record
-    var encoded: EncodedRecord
+    var record: StoredRecord
     var delta: RecordDelta
   }
 
@@ -161,7 +161,7 @@ public final class MemoryStorage: ShardStorage {
       let place = LeafPlace(partition: partition, leaf: leaf)
       var (digest, isSound) = (Digest.zero, true)
       for (key, stored) in durable.records where LeafPlace(of: key, geometry) == place {
-        let record: Record? = if case .intact(let record, _) = stored { record } else { nil }
+        let record: Record? = if case .intact(let stored) = stored { stored.record } else { nil }
         rescan.count(record, keyBytes: key.bytes.count, recordBytes: stored.encoded.bytes.count)
         if let record { digest.combine(record.digest(of: key, seed: geometry.digestSeed)) } else { isSound = false }
       }
@@ -191,7 +191,7 @@ public final class MemoryStorage: ShardStorage {
     guard case .damaged(let bytes, let digest)? = durable.records[key], unsynced[key] == nil else { return }
     var delta = RecordDelta(of: key, from: Record(), to: Record(), seed: geometry.digestSeed)
     if !planted(.leafNotRescanned) { delta.leaf = digest }
-    gathered.writes.append(Write(key: key, record: Record(), encoded: .empty, delta: delta))
+    gathered.writes.append(Write(key: key, record: .empty, delta: delta))
     gathered.quarantined.append((key, bytes))
     unsynced[key] = Unsynced(record: Record(), batch: gathered.number)
     let note = gaps.quarantine(key)
@@ -215,8 +215,8 @@ public final class MemoryStorage: ShardStorage {
 
   private func digest(of key: Key) -> Digest {
     quarantine(key)
-    guard case .intact(let record, _)? = durable.records[key] else { return .zero }
-    return record.digest(of: key, seed: geometry.digestSeed)
+    guard case .intact(let stored)? = durable.records[key] else { return .zero }
+    return stored.record.digest(of: key, seed: geometry.digestSeed)
   }
 
   private func note(_ targets: [NodeID], _ key: Key) {
@@ -236,11 +236,11 @@ public final class MemoryStorage: ShardStorage {
       .filter { key in key.token >= token && after.map { $0 < key } ?? true }.sorted()
     let entries = keys.prefix(limit).map { key in
       quarantine(key)
-      guard case .intact(let record, let encoded)? = durable.records[key], !gaps.isOpen(key) else {
+      guard case .intact(let stored)? = durable.records[key], !gaps.isOpen(key) else {
         return HintOffer.Entry(key: key, digest: .zero, bytes: 0)
       }
-      let digest = record.digest(of: key, seed: geometry.digestSeed)
-      return HintOffer.Entry(key: key, digest: digest, bytes: UInt32(encoded.bytes.count))
+      let digest = stored.record.digest(of: key, seed: geometry.digestSeed)
+      return HintOffer.Entry(key: key, digest: digest, bytes: UInt32(stored.encoded.bytes.count))
     }
     return HintPage(entries: Array(entries), isLast: keys.count <= limit, sequence: hintsSynced)
   }
@@ -259,8 +259,8 @@ public final class MemoryStorage: ShardStorage {
     }.sorted()
     let entries = keys.prefix(limit).map { key in
       switch durable.records[key] {
-      case .intact(let record, _)?:
-        LeafPage.Entry(key: key, digest: record.digest(of: key, seed: geometry.digestSeed))
+      case .intact(let stored)?:
+        LeafPage.Entry(key: key, digest: stored.record.digest(of: key, seed: geometry.digestSeed))
       case .damaged?, nil: LeafPage.Entry(key: key, digest: .zero)
       }
     }
@@ -323,7 +323,7 @@ public final class MemoryStorage: ShardStorage {
     bytes[byte % bytes.count] ^= 1
     let digest =
       switch stored {
-      case .intact(let record, _): record.digest(of: key, seed: geometry.digestSeed)
+      case .intact(let whole): whole.record.digest(of: key, seed: geometry.digestSeed)
       case .damaged(_, let digest): digest
       }
     durable.records[key] = .damaged(EncodedRecord(unverified: bytes), digest)
@@ -356,9 +356,9 @@ public final class MemoryStorage: ShardStorage {
   public private(set) var unsweptVersions = 0
 
   private func countUnswept(_ write: Write) {
-    guard case .intact(let old, _)? = durable.records[write.key] else { return }
-    for version in old.versions where version.content == .swept {
-      let new = write.record.versions.first { $0.dot == version.dot }
+    guard case .intact(let old)? = durable.records[write.key] else { return }
+    for version in old.record.versions where version.content == .swept {
+      let new = write.record.record.versions.first { $0.dot == version.dot }
       if let new, new.content != .swept { unsweptVersions += 1 }
     }
   }
@@ -385,7 +385,7 @@ public final class MemoryStorage: ShardStorage {
     if gaps.isOpen(key) { return .unreadable }
     switch durable.records[key] {
     case .damaged: return .unreadable
-    case .intact(let record, _) where record.versions.contains(where: { $0.requestID == request }):
+    case .intact(let stored) where stored.record.versions.contains(where: { $0.requestID == request }):
       return .request(seen: true)
     case nil, .intact: return .request(seen: durable.requests.values.contains { $0[request] != nil })
     }
@@ -401,9 +401,9 @@ public final class MemoryStorage: ShardStorage {
     }
     let current = current(key)
     switch Merge.step(change, onto: current, hasGap: gaps.isOpen(key), id: id, results: &results) {
-    case .changed(let record, let encoded):
+    case .changed(let stored):
       note(targets, key)
-      gather(key, from: current, to: record, encoded: encoded, id: id)
+      gather(key, from: current, to: stored, id: id)
     case .unchanged where !targets.isEmpty:
       note(targets, key)
       gathered.answers.append(StorageCompletion(id: id, result: .synced))
@@ -415,15 +415,15 @@ public final class MemoryStorage: ShardStorage {
   /// The newest state of a key, unsynced joins included.
   private func current(_ key: Key) -> Record {
     if let entry = unsynced[key] { return entry.record }
-    guard case .intact(let record, _)? = durable.records[key] else { return Record() }
-    return record
+    guard case .intact(let stored)? = durable.records[key] else { return Record() }
+    return stored.record
   }
 
-  private func gather(_ key: Key, from old: Record, to new: Record, encoded: EncodedRecord, id: StorageID) {
-    let delta = RecordDelta(of: key, from: old, to: new, seed: geometry.digestSeed)
-    gathered.writes.append(Write(key: key, record: new, encoded: encoded, delta: delta))
+  private func gather(_ key: Key, from old: Record, to new: StoredRecord, id: StorageID) {
+    let delta = RecordDelta(of: key, from: old, to: new.record, seed: geometry.digestSeed)
+    gathered.writes.append(Write(key: key, record: new, delta: delta))
     gathered.answers.append(StorageCompletion(id: id, result: .synced))
-    unsynced[key] = Unsynced(record: new, batch: gathered.number)
+    unsynced[key] = Unsynced(record: new.record, batch: gathered.number)
   }
 
   private func acknowledgeUnchanged(_ key: Key, id: StorageID, results: inout [StorageCompletion]) {
@@ -454,7 +454,7 @@ public final class MemoryStorage: ShardStorage {
   private func apply(_ batch: Batch, results: inout [StorageCompletion]) {
     for write in batch.writes {
       countUnswept(write)
-      durable.records[write.key] = write.encoded.isEmpty ? nil : .intact(write.record, write.encoded)
+      durable.records[write.key] = write.record.encoded.isEmpty ? nil : .intact(write.record)
       let place = LeafPlace(of: write.key, geometry)
       durable.leaves[place.partition, default: [:]][place.leaf, default: .zero].combine(write.delta.leaf)
       for at in write.delta.expiriesDropped { durable.expiries.remove(.init(at: at, key: write.key.bytes)) }

@@ -17,8 +17,8 @@ public enum Merge {
 
   /// What is left to a store once the answer of a merge is known.
   public enum Step: Sendable {
-    /// To be written, in its stored form too, and then answered `.synced`.
-    case changed(Record, EncodedRecord)
+    /// To be written, and then answered `.synced`.
+    case changed(StoredRecord)
     /// Nothing to write: `.synced` as soon as what it joined onto is.
     case unchanged
     case refused
@@ -36,16 +36,16 @@ public enum Merge {
       return .refused
     case .success(var outcome):
       if hasGap { (outcome.isContested, outcome.beside) = (true, nil) }
-      let encoded = EncodedRecord(outcome.record)
-      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: encoded))))
-      return outcome.changed ? .changed(outcome.record, encoded) : .unchanged
+      let stored = change.stored(outcome.record)
+      results.append(StorageCompletion(id: id, result: .merged(Merged(outcome, encoded: stored.encoded))))
+      return outcome.changed ? .changed(stored) : .unchanged
     }
   }
 
   /// Applies `change` to the state `current` of its key, unsynced joins included.
   public static func apply(_ change: Change, to current: Record) -> Result<Outcome, Failure> {
     switch change {
-    case .join(let incoming): join(incoming, into: current)
+    case .join(let incoming): join(incoming.record, into: current)
     case .mint(let mint): self.mint(mint, onto: current)
     case .sweep(let wall): .success(sweep(current, at: wall))
     }
@@ -131,6 +131,15 @@ public enum Merge {
       return Failure(.tooManySiblings, detail: "the key has \(record.versions.count) concurrent versions")
     }
     return nil
+  }
+}
+
+extension Change {
+  /// What came of this change, in its stored form too. A join mostly ends as what came in: then that is kept, and not
+  /// encoded again.
+  fileprivate func stored(_ record: Record) -> StoredRecord {
+    if case .join(let incoming) = self, incoming.record == record { return incoming }
+    return StoredRecord(record)
   }
 }
 

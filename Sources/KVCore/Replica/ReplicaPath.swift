@@ -22,8 +22,13 @@ struct PendingReplicaWrite: Sendable {
   let asker: NodeID
   let envelope: Shard.Envelope
   /// Known once merged, told once synced.
-  var beside: Beside?
-  var isContested = false
+  private(set) var beside: Beside?
+  private(set) var isContested = false
+
+  mutating func note(_ merged: Merged) {
+    beside = merged.beside
+    isContested = merged.isContested
+  }
 }
 
 // An owner answers for its copy: reads of what is synced, joins acknowledged once synced.
@@ -89,11 +94,12 @@ extension Shard {
       counters.overloads += 1
       return refuse(Failure(.overloaded, retryAfterMs: 50), peer, envelope, now, &effects)
     }
-    guard let record = try? write.record.decoded() else {
+    guard let incoming = try? StoredRecord(write.record) else {
       counters.malformedRecords += 1
       effects.append(.note(.malformedRecord(from: peer)))
       return refuse(Failure(.invalidRequest, detail: "the record cannot be decoded"), peer, envelope, now, &effects)
     }
+    let record = incoming.record
     if claimsUnminted(record.context) {
       return haltGoneBack(peer, &effects)
     }
@@ -114,7 +120,7 @@ extension Shard {
     let id = replicaWrites.insert(PendingReplicaWrite(key: write.key, asker: peer, envelope: envelope))
     let targets = hints(for: write, from: peer, owners)
     countHints(targets)
-    effects.append(.store(.merge(write.key, .join(record), hints: targets), StorageID(raw: id.raw)))
+    effects.append(.store(.merge(write.key, .join(incoming), hints: targets), StorageID(raw: id.raw)))
   }
 
   /// A freshly minted version advances the clock, or is refused when it lies too far ahead. Repair does neither.
@@ -139,8 +145,7 @@ extension Shard {
   ) {
     switch result {
     case .merged(let merged):
-      replicaWrites[id]?.beside = merged.beside
-      replicaWrites[id]?.isContested = merged.isContested
+      if merged.beside != nil || merged.isContested { replicaWrites[id]?.note(merged) }
       if planted(.answeredBeforeSync) { onReplicaWriteStored(.synced, id, now, &effects) }
     case .synced:
       guard let write = replicaWrites.remove(id) else { return }

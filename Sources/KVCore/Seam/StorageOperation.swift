@@ -79,12 +79,14 @@ public enum StorageOperation: Equatable, Sendable {
 
 /// What a merge brings.
 public enum Change: Equatable, Sendable {
-  /// Another replica's state.
-  case join(Record)
+  /// Another replica's state. In its stored form too: as a rule it replaces what is here, as it came.
+  case join(StoredRecord)
   /// A new version, minted here.
   case mint(Mint)
   /// The bytes of what expired by then are dropped; dot, stamp, expiry and checksum stay.
   case sweep(WallTime)
+
+  public static func join(_ record: Record) -> Change { .join(StoredRecord(record)) }
 }
 
 /// A key that holds a version with an expiry whose bytes are still there.
@@ -120,7 +122,7 @@ public struct Mint: Equatable, Sendable {
     /// The second round of an overwrite: supersede what the first one covered and what other owners reported beside
     /// it, and nothing that came since. Refused when `first` is no longer here: somebody has replaced it, who did not
     /// see what it has yet to replace, and what has been written since then must not go either.
-    case again(first: Dot, covered: VersionVector, beside: Beside)
+    indirect case again(first: Dot, covered: VersionVector, beside: Beside)
     /// Supersede exactly what was read.
     case context(VersionVector)
   }

@@ -9,6 +9,12 @@ public struct ByteReader {
   @inlinable
   public init(_ bytes: UnsafeRawBufferPointer) { base = bytes }
 
+  /// Reads on from an offset, which must not lie behind the end.
+  init(_ bytes: UnsafeRawBufferPointer, from offset: Int) {
+    base = bytes
+    self.offset = offset
+  }
+
   /// Bytes not yet read.
   @inlinable
   public var remaining: Int { base.count &- offset }

@@ -7,6 +7,13 @@ extension [UInt8] {
     Swift.withUnsafeBytes(of: value.littleEndian) { append(contentsOf: $0) }
   }
 
+  /// Fields of a fixed size at once, since each append costs a check of the room: little-endian integers in a tuple
+  /// without gaps.
+  @inlinable
+  mutating func append<Fields: BitwiseCopyable>(fields: Fields) {
+    Swift.withUnsafeBytes(of: fields) { append(contentsOf: $0) }
+  }
+
   @inlinable
   public mutating func append(bigEndian value: UInt64) {
     Swift.withUnsafeBytes(of: value.bigEndian) { append(contentsOf: $0) }

@@ -8,6 +8,11 @@ public enum Checksum {
   }
 
   /// 64 bits over `bytes`.
+  public static func of(_ bytes: Bytes) -> UInt64 {
+    bytes.withUnsafeBytes { of($0) }
+  }
+
+  /// 64 bits over `bytes`.
   public static func of(_ bytes: [UInt8], seed: UInt64 = 0) -> UInt64 {
     bytes.withUnsafeBytes { of($0, seed: seed) }
   }

@@ -44,12 +44,8 @@ public struct EncodedRecord: Hashable, Sendable {
       EncodedRecord.fixedBytes + record.context.entries.count * VersionVector.entryBytes
       + record.versions.count * EncodedRecord.versionBytes
     bytes.reserveCapacity(headerBytes + record.valueBytes)
-    bytes.append(EncodedRecord.revision)
-    bytes.append(0)
-    bytes.append(integer: UInt16(record.context.entries.count))
-    bytes.append(integer: UInt16(record.versions.count))
-    bytes.append(integer: UInt16(0))
-    bytes.append(integer: UInt64(0))
+    let counts = UInt64(record.context.entries.count) << 16 | UInt64(record.versions.count) << 32
+    bytes.append(fields: ((UInt64(EncodedRecord.revision) | counts).littleEndian, UInt64(0)))
     record.context.encodeEntries(into: &bytes)
     for version in record.versions { EncodedRecord.encode(version, of: record.context, into: &bytes) }
     bytes.patch(bytes.withUnsafeBytes { EncodedRecord.checksum(of: $0, headerBytes: headerBytes) }, at: 8)
@@ -58,21 +54,19 @@ public struct EncodedRecord: Hashable, Sendable {
   }
 
   private static func encode(_ version: Version, of context: VersionVector, into bytes: inout [UInt8]) {
-    let kind: UInt8 =
+    let kind: UInt64 =
       switch version.content {
       case .value: 0
       case .tombstone: 1
       case .swept: 2
       }
-    bytes.append(integer: UInt16(context.place(of: version.dot.actor)))
-    bytes.append(kind)
-    bytes.append(0)
-    bytes.append(integer: UInt32(version.valueBytes))
-    bytes.append(integer: version.dot.counter)
-    bytes.append(integer: version.stamp.bits)
-    bytes.append(integer: version.expiry?.milliseconds ?? 0)
-    version.requestID.encode(into: &bytes)
-    bytes.append(integer: version.checksum)
+    let place = UInt64(context.place(of: version.dot.actor))
+    bytes.append(
+      fields: (
+        (place | kind << 16 | UInt64(version.valueBytes) << 32).littleEndian, version.dot.counter.littleEndian,
+        version.stamp.bits.littleEndian, (version.expiry?.milliseconds ?? 0).littleEndian,
+        version.requestID.client.littleEndian, version.requestID.sequence.littleEndian, version.checksum.littleEndian
+      ))
   }
 
   private static func checksum(of bytes: UnsafeRawBufferPointer, headerBytes: Int) -> UInt64 {
@@ -82,14 +76,23 @@ public struct EncodedRecord: Hashable, Sendable {
 
   /// The record in these bytes; throws when they are damaged, not canonical, or of a revision unknown here.
   ///
-  /// Values are checked against their checksums, so damage is found before it is served or spread.
-  public func decoded() throws(DecodeError) -> Record {
-    try bytes.decode(EncodedRecord.decode)
+  /// Values are checked against their checksums, so damage is found before it is served or spread; `isKnownIntact`
+  /// spares that where it was done since the bytes came into memory. They are not copied: the record keeps these bytes.
+  public func decoded(isKnownIntact: Bool = false) throws(DecodeError) -> Record {
+    if bytes.isEmpty { return Record() }
+    return try bytes.decode { (raw) throws(DecodeError) in
+      try EncodedRecord.decode(raw, in: bytes, checksValues: !isKnownIntact)
+    }
   }
 
-  /// The record in stored bytes that need not be copied first; as `decoded()`.
+  /// The record in bytes that belong to somebody else, which are copied once; as `decoded()`.
   public static func decode(_ bytes: UnsafeRawBufferPointer) throws(DecodeError) -> Record {
-    if bytes.isEmpty { return Record() }
+    try EncodedRecord(unverified: [UInt8](bytes)).decoded()
+  }
+
+  private static func decode(
+    _ bytes: UnsafeRawBufferPointer, in array: [UInt8], checksValues: Bool
+  ) throws(DecodeError) -> Record {
     var reader = ByteReader(bytes)
     let revision = try reader.u8()
     guard revision == EncodedRecord.revision else { throw .unknownRevision(revision) }
@@ -103,7 +106,7 @@ public struct EncodedRecord: Hashable, Sendable {
     guard bytes.count >= headerBytes else { throw .truncated }
     guard claimed == checksum(of: bytes, headerBytes: headerBytes) else { throw .checksumMismatch }
     let context = try VersionVector(from: &reader, count: entries)
-    var values = ByteReader(UnsafeRawBufferPointer(rebasing: bytes[headerBytes...]))
+    var values = Values(array: array, checksThem: checksValues, reader: ByteReader(bytes, from: headerBytes))
     var versions: [Version] = []
     versions.reserveCapacity(count)
     for _ in 0..<count {
@@ -111,12 +114,12 @@ public struct EncodedRecord: Hashable, Sendable {
       guard versions.last.map({ $0.dot < version.dot }) ?? true else { throw .notCanonical }
       versions.append(version)
     }
-    try values.end()
+    try values.reader.end()
     return Record(canonicalContext: context, versions: versions)
   }
 
   private static func decodeVersion(
-    from reader: inout ByteReader, values: inout ByteReader, context: VersionVector
+    from reader: inout ByteReader, values: inout Values, context: VersionVector
   ) throws(DecodeError) -> Version {
     let place = Int(try reader.u16())
     let kind = try reader.u8()
@@ -140,14 +143,12 @@ public struct EncodedRecord: Hashable, Sendable {
   }
 
   private static func decodeContent(
-    kind: UInt8, bytes: Int, checksum: UInt64, from values: inout ByteReader
+    kind: UInt8, bytes: Int, checksum: UInt64, from values: inout Values
   ) throws(DecodeError) -> Version.Content {
     switch kind {
     case 0:
       guard bytes <= Limits.valueBytesMax else { throw .outOfBounds }
-      let value = try values.view(bytes)
-      guard Checksum.of(value) == checksum else { throw .checksumMismatch }
-      return .value([UInt8](value))
+      return .value(try values.next(bytes, checksum))
     case 1:
       guard bytes == 0, checksum == 0 else { throw .notCanonical }
       return .tombstone
@@ -156,6 +157,20 @@ public struct EncodedRecord: Hashable, Sendable {
       return .swept
     default: throw .unknownTag(kind)
     }
+  }
+}
+
+/// The values behind the header, which are not copied.
+private struct Values {
+  let array: [UInt8]
+  let checksThem: Bool
+  var reader: ByteReader
+
+  mutating func next(_ count: Int, _ checksum: UInt64) throws(DecodeError) -> Bytes {
+    let start = reader.offset
+    let value = try reader.view(count)
+    guard !checksThem || Checksum.of(value) == checksum else { throw .checksumMismatch }
+    return Bytes(array, start: start, count: count)
   }
 }
 
@@ -187,4 +202,31 @@ extension EncodedRecord {
     }
     return values.isEmpty
   }
+}
+
+/// A record with its stored form, where both are at hand.
+public struct StoredRecord: Hashable, Sendable {
+  public let record: Record
+  public let encoded: EncodedRecord
+
+  public init(_ record: Record) {
+    self.record = record
+    encoded = EncodedRecord(record)
+  }
+
+  /// Throws as `EncodedRecord.decoded` does.
+  public init(_ encoded: EncodedRecord) throws(DecodeError) {
+    record = try encoded.decoded()
+    self.encoded = encoded
+  }
+
+  /// Of a key of which nothing is stored.
+  public static let empty = StoredRecord(record: Record(), encoded: .empty)
+
+  private init(record: Record, encoded: EncodedRecord) {
+    self.record = record
+    self.encoded = encoded
+  }
+
+  public static func == (a: StoredRecord, b: StoredRecord) -> Bool { a.encoded == b.encoded }
 }

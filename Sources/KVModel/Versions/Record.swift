@@ -126,10 +126,12 @@ extension Record {
     for version in versions {
       bytes.append(integer: version.dot.actor.node.value)
       bytes.append(integer: version.dot.actor.epoch)
-      bytes.append(integer: version.dot.counter)
-      bytes.append(integer: version.stamp.bits)
-      bytes.append(integer: version.expiry?.milliseconds ?? 0)
-      bytes.append(bool: version.content == .tombstone)
+      bytes.append(
+        fields: (
+          version.dot.counter.littleEndian, version.stamp.bits.littleEndian,
+          (version.expiry?.milliseconds ?? 0).littleEndian
+        ))
+      bytes.append(bool: version.isTombstone)
       version.requestID.encode(into: &bytes)
       bytes.append(integer: version.checksum)
     }

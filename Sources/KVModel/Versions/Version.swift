@@ -2,12 +2,14 @@
 public struct Version: Hashable, Sendable {
   /// What the write left behind.
   public enum Content: Hashable, Sendable {
-    case value([UInt8])
+    case value(Bytes)
     /// A delete.
     case tombstone
     /// A value whose bytes were dropped after its expiry. It keeps dot, stamp, expiry and checksum, so that its
     /// record's digest stays what it was.
     case swept
+
+    public static func value(_ bytes: [UInt8]) -> Content { .value(Bytes(bytes)) }
 
     fileprivate var rank: Int {
       switch self {
@@ -39,12 +41,14 @@ public struct Version: Hashable, Sendable {
   }
 
   /// The value, if there is one at `wall`: not a tombstone, not swept, not expired.
-  public func value(at wall: WallTime) -> [UInt8]? {
+  public func value(at wall: WallTime) -> Bytes? {
     guard case .value(let bytes) = content, !isExpired(at: wall) else { return nil }
     return bytes
   }
 
   public func isExpired(at wall: WallTime) -> Bool { expiry.map { $0 <= wall } ?? false }
+
+  var isTombstone: Bool { if case .tombstone = content { true } else { false } }
 
   /// Bytes of the value, 0 if there is none.
   public var valueBytes: Int { if case .value(let bytes) = content { bytes.count } else { 0 } }

@@ -94,7 +94,7 @@ public enum ClientRequest: Hashable, Sendable {
   /// First step of `kvctl cluster init`: hold this node for a cluster for ten seconds.
   case reserveCluster(ClusterID)
   /// Second step: accept layout version 1.
-  case formCluster(Layout, ClusterSecret)
+  indirect case formCluster(Layout, ClusterSecret)
   /// What a shard's copies are, and how they are compared.
   case repair(RepairRequest)
 

@@ -7,9 +7,9 @@ public struct ReadAnswer: Hashable, Sendable {
     /// XXH3-64 of the value, as the writer made it; 0 for a deleted one.
     public var checksum: UInt64
     /// nil: deleted or expired.
-    public var value: [UInt8]?
+    public var value: Bytes?
 
-    public init(stamp: Stamp, expiry: WallTime?, checksum: UInt64, value: [UInt8]?) {
+    public init(stamp: Stamp, expiry: WallTime?, checksum: UInt64, value: Bytes?) {
       self.stamp = stamp
       self.expiry = expiry
       self.checksum = checksum
@@ -28,7 +28,7 @@ public struct ReadAnswer: Hashable, Sendable {
   }
 
   /// The newest version that is alive; nil when the key is absent.
-  public var value: [UInt8]? { siblings.lazy.compactMap(\.value).first }
+  public var value: [UInt8]? { siblings.lazy.compactMap(\.value).first?.copied }
 
   /// Whether the body of a `value` frame tells of a version that is alive: all that a load generator wants to know,
   /// without a copy of the value.
@@ -118,8 +118,8 @@ public enum ClientResponse: Hashable, Sendable {
   case written(Receipt)
   case failed(Failure)
   case explained([ReplicaView])
-  case described(NodeDescription)
-  case layout(Layout, PartitionTable)
+  indirect case described(NodeDescription)
+  indirect case layout(Layout, PartitionTable)
   case done
   /// The node is held for a cluster; a member of it tells the secret, so that an interrupted `init` can be finished.
   case reserved(ClusterSecret?)
@@ -226,7 +226,7 @@ extension ReadAnswer {
       let stamp = Stamp(bits: try reader.u64())
       let expiry = try reader.u64()
       let checksum = try reader.u64()
-      let value = try reader.bool() ? try reader.blob(max: Limits.valueBytesMax) : nil
+      let value = try reader.bool() ? Bytes(try reader.blob(max: Limits.valueBytesMax)) : nil
       siblings.append(
         Sibling(
           stamp: stamp, expiry: expiry == 0 ? nil : WallTime(milliseconds: expiry), checksum: checksum, value: value))

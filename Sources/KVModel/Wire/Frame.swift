@@ -78,16 +78,11 @@ public struct FrameHeader: Hashable, Sendable {
   /// Appends a whole frame; `body` appends the body. Length and checksum are filled in behind it.
   public func appendFrame(to output: inout [UInt8], body: (inout [UInt8]) -> Void) {
     let start = output.count
-    output.append(integer: UInt32(0))
-    output.append(type.rawValue)
-    output.append(revision)
-    output.append(integer: UInt16(0))
-    output.append(integer: requestID)
-    output.append(integer: deadlineMs)
-    output.append(integer: layoutVersion)
-    output.append(integer: partition.index)
-    output.append(integer: UInt16(0))
-    output.append(integer: UInt64(0))
+    output.append(
+      fields: (
+        (UInt64(type.rawValue) << 32 | UInt64(revision) << 40).littleEndian, requestID.littleEndian,
+        deadlineMs.littleEndian, (UInt64(layoutVersion) | UInt64(partition.index) << 32).littleEndian, UInt64(0)
+      ))
     body(&output)
     let bodyStart = start + FrameHeader.bytes
     output.patch(UInt32(output.count - bodyStart), at: start)

@@ -14,14 +14,15 @@
 /// | tree… , leaf… | see `TreeMessage` |
 /// | hint… | see `HandoffMessage` |
 /// | ping, pong | the sender's monotonic clock, ms 8 |
+/// What is rare and large is indirect: each message is copied several times on its way.
 public enum PeerMessage: Hashable, Sendable {
   case replicaRead(Key, inlineBytesMax: UInt32)
   case replicaReadReply(ReplicaReadReply)
   case replicaWrite(ReplicaWrite)
   case replicaWriteReply(ReplicaWriteReply)
   /// A client's request that reached a node which is no owner of its key. Forwarded once, never again.
-  case forwarded(ClientRequest)
-  case forwardedReply(ClientResponse)
+  indirect case forwarded(ClientRequest)
+  indirect case forwardedReply(ClientResponse)
   /// Whether a write with this request id was applied to this key within the last minute.
   case requestCheck(RequestID, Key)
   case requestCheckReply(RequestCheckReply)

@@ -271,7 +271,7 @@ extension Simulation {
     let place = attempt.operation
     switch response {
     case .value(let answer):
-      history.operations[place].seen = answer.siblings.compactMap { $0.value.map(number(in:)) }
+      history.operations[place].seen = answer.siblings.compactMap { $0.value.map { number(in: $0.copied) } }
       hold(answer.context, of: place)
       if answer.siblings.count > Limits.siblingsMax * options.copies {
         fail(Violation(.bounded, "\(answer.siblings.count) siblings", operations: [place]))

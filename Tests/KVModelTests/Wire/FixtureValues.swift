@@ -105,7 +105,7 @@ enum FixtureValues {
     ReadAnswer(
       context: try token(),
       siblings: [
-        .init(stamp: stamp, expiry: WallTime(milliseconds: 99), checksum: Checksum.of(value), value: value),
+        .init(stamp: stamp, expiry: WallTime(milliseconds: 99), checksum: Checksum.of(value), value: Bytes(value)),
         .init(stamp: .zero, expiry: nil, checksum: 0, value: nil),
       ])
   }

@@ -74,7 +74,7 @@ extension PRNG {
       siblings: list(0...3) { draw in
         ReadAnswer.Sibling(
           stamp: Stamp(bits: draw.number()), expiry: draw.optional { $0.wall() }, checksum: draw.number(),
-          value: draw.optional { $0.bytes(Int($0.below(9))) })
+          value: draw.optional { Bytes($0.bytes(Int($0.below(9)))) })
       })
   }
 

@@ -85,7 +85,7 @@ final class RocksDBRig: Rig {
     batch.put(.data, key.bytes, bytes)
     #expect(store.database.write(batch, synced: true) == nil)
     // A copy in memory is whole, and hides the damage for as long as it is there.
-    store.cache.remove(key)
+    store.records.remove(key)
   }
 }
 

@@ -3,7 +3,7 @@ import Testing
 
 @testable import KVStorage
 
-@Suite("The record cache") struct RecordCacheTests {
+@Suite("The table of records in memory") struct RecordTableTests {
   private func key(_ number: Int) -> Key { try! Key(Array("key-\(number)".utf8)) }
 
   private func record(_ number: Int, bytes: Int = 100) -> EncodedRecord {
@@ -12,7 +12,7 @@ import Testing
 
   @Test("gives back what was stored last, and nothing of a key that was removed")
   func lastWins() {
-    var cache = RecordCache(bytesMax: 1 << 20)
+    var cache = RecordTable(bytesMax: 1 << 20)
     cache.store(record(1), of: key(1))
     cache.store(record(2), of: key(1))
     #expect(cache.record(of: key(1)) == record(2))
@@ -24,22 +24,22 @@ import Testing
 
   @Test("keeps nothing when it is off, no empty record, and no long one: the old one goes all the same")
   func refused() {
-    var off = RecordCache(bytesMax: 0)
+    var off = RecordTable(bytesMax: 0)
     off.store(record(1), of: key(1))
     #expect(off.count == 0)
-    var cache = RecordCache(bytesMax: 1 << 20)
+    var cache = RecordTable(bytesMax: 1 << 20)
     cache.store(record(1), of: key(1))
     cache.store(.empty, of: key(1))
     #expect(cache.record(of: key(1)) == nil)
     cache.store(record(1), of: key(1))
-    cache.store(record(1, bytes: RecordCache.recordBytesMax + 1), of: key(1))
+    cache.store(record(1, bytes: RecordTable.recordBytesMax + 1), of: key(1))
     #expect(cache.record(of: key(1)) == nil)
   }
 
   @Test("stays within its bytes, keeps what is asked for, and agrees with a dictionary on what it has")
   func againstAModel() {
     var random = PRNG(seed: 7)
-    var cache = RecordCache(bytesMax: 20_000)
+    var cache = RecordTable(bytesMax: 20_000)
     var model: [Key: EncodedRecord] = [:]
     for step in 0..<20_000 {
       let number = Int(random.next() % 200)
