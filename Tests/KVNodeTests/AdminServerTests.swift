@@ -6,8 +6,15 @@ import Testing
 @testable import KVServer
 
 @Suite struct AdminServerTests {
+  /// However little time this process gets, nobody is cut off for being slow.
+  private static let patient: NodeConfiguration.Limits = {
+    var limits = NodeConfiguration.Limits()
+    limits.adminTimeoutMs = 600_000
+    return limits
+  }()
+
   private func server(
-    _ readiness: Readiness = .ready(), port: UInt16 = 0, limits: NodeConfiguration.Limits = .init()
+    _ readiness: Readiness = .ready(), port: UInt16 = 0, limits: NodeConfiguration.Limits = AdminServerTests.patient
   ) -> AdminServer {
     AdminServer(
       listen: Address(host: "127.0.0.1", port: port), logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
