@@ -61,6 +61,9 @@ extension RocksDBStorage {
       if !unknown.isEmpty {
         throw StorageOpenError.newerFormat(path: directory, found: "families \(unknown.joined(separator: ", "))")
       }
+      var options = options
+      try? FileSystem.makeDirectory(directory)
+      if !FileSystem.canBypassPageCache(in: directory) { options.bypassesPageCache = false }
       return try Database(directory: directory, options: options)
     } catch let error as RocksDBError {
       let refusal = StorageOpenError(error, in: directory)

@@ -32,9 +32,13 @@ public struct StorageOptions: Sendable {
   public var partitionsIndexes = false
   /// Block of a table file: the unit of disk reads and of the cache. 4 KiB hold three or four records of 1 KiB.
   public var blockBytes = 4 << 10
-  /// LZ4 costs less than the bytes that it saves; ZSTD in the last level, which holds nine tenths of the data.
+  /// LZ4 costs less than the bytes that it saves.
   public var compression: Compression = .lz4
-  public var bottommostCompression: Compression = .zstd
+  /// Of the last level, which holds nine tenths of the data. ZSTD makes it smaller, at an eighth of a node's CPU under
+  /// a load of writes.
+  public var bottommostCompression: Compression = .lz4
+  /// Flushes and compactions pass the page cache by, where the file system lets them.
+  public var bypassesPageCache = true
   /// Bytes a second that flushes and compactions may write, so that they do not starve the log; 0 = no limit.
   public var backgroundBytesPerSecond = 128 << 20
   /// Table files held open; -1 = all. A file that is not open has to be opened by the IO pool first.

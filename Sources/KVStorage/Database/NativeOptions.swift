@@ -54,6 +54,7 @@ struct NativeOptions {
     rocksdb_options_set_unordered_write(result, 0)
     rocksdb_options_set_max_background_jobs(result, Int32(options.backgroundJobs))
     rocksdb_options_set_max_open_files(result, options.openFilesMax)
+    rocksdb_options_set_use_direct_io_for_flush_and_compaction(result, options.bypassesPageCache ? 1 : 0)
     // Table files reach the disk as they are written, not all at once at their end.
     rocksdb_options_set_bytes_per_sync(result, 1 << 20)
     // The log for people: warnings, a few small files; no threads for statistics.

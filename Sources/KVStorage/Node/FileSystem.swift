@@ -30,6 +30,15 @@ enum FileSystem {
     try call("access", path) { access(path, R_OK | W_OK | X_OK) }
   }
 
+  /// Whether files in a directory can be written past the page cache.
+  static func canBypassPageCache(in directory: String) -> Bool {
+    let path = directory + "/direct-io-probe"
+    guard let descriptor = try? open(path, O_WRONLY | O_CREAT | __O_DIRECT) else { return false }
+    close(descriptor)
+    unlink(path)
+    return true
+  }
+
   static func exists(_ path: String) -> Bool { access(path, F_OK) == 0 }
 
   static func open(_ path: String, _ flags: Int32, mode: mode_t = 0o600) throws(FileError) -> Int32 {
