@@ -24,59 +24,56 @@ struct BenchStage: Sendable {
 
 /// The operations of one driver in one stage.
 struct OperationSource: Sendable {
-  private enum Form: Sendable {
-    case load(next: UInt64, stride: UInt64, end: UInt64, again: [Operation])
-    case workload(Generator)
-  }
-
   /// How often a record is tried before its load is given up.
   static let loadAttempts = 20
 
-  private var form: Form
-  private var attempts: [UInt64: Int] = [:]
+  /// The records that this driver loads.
+  fileprivate struct Load: Sendable {
+    var next: UInt64
+    let stride: UInt64
+    let end: UInt64
+    var again: [Operation] = []
+    var attempts: [UInt64: Int] = [:]
+  }
+
+  // One of the two; no enum, whose payload would be taken out and put back for each operation.
+  private var load: Load?
+  private var generator: Generator?
 
   /// The part of driver `lane` of `lanes`.
   init(_ stage: BenchStage, lane: Int, lanes: Int) {
     switch stage.work {
-    case .load(let records): form = .load(next: UInt64(lane), stride: UInt64(lanes), end: records, again: [])
+    case .load(let records): load = Load(next: UInt64(lane), stride: UInt64(lanes), end: records)
     case .workload(let mix, let distribution, let records):
       let inserts = InsertSequence(preloaded: records, lane: lane, lanes: lanes)
       let seed = stage.seed &+ UInt64(lane) &* 0x9e37_79b9_7f4a_7c15
-      form = .workload(Generator(mix, distribution, inserts, seed: seed))
+      generator = Generator(mix, distribution, inserts, seed: seed)
     }
   }
 
   /// nil when there are no more, for now.
-  mutating func next() -> Operation? {
-    switch form {
-    case .load(let next, let stride, let end, var again):
-      if let operation = again.popLast() {
-        form = .load(next: next, stride: stride, end: end, again: again)
-        return operation
-      }
-      guard next < end else { return nil }
-      form = .load(next: next + stride, stride: stride, end: end, again: again)
-      return Operation(kind: .insert, record: next)
-    case .workload(var generator):
-      defer { form = .workload(generator) }
-      return generator.next()
-    }
-  }
+  mutating func next() -> Operation? { generator?.next() ?? load?.take() }
 
   /// An operation has ended. True: it counts; false: it will be tried again.
   mutating func settle(_ operation: Operation, isDone: Bool) -> Bool {
-    switch form {
-    case .load(let next, let stride, let end, var again):
-      if isDone { return true }
-      attempts[operation.record, default: 0] += 1
-      guard attempts[operation.record, default: 0] < OperationSource.loadAttempts else { return true }
-      again.append(operation)
-      form = .load(next: next, stride: stride, end: end, again: again)
-      return false
-    case .workload(var generator):
-      generator.settle(operation)
-      form = .workload(generator)
-      return true
-    }
+    generator?.settle(operation)
+    return isDone || load?.isGivenUp(operation) ?? true
+  }
+}
+
+extension OperationSource.Load {
+  fileprivate mutating func take() -> Operation? {
+    if let operation = again.popLast() { return operation }
+    guard next < end else { return nil }
+    defer { next += stride }
+    return Operation(kind: .insert, record: next)
+  }
+
+  /// False: it will be tried again.
+  fileprivate mutating func isGivenUp(_ operation: Operation) -> Bool {
+    attempts[operation.record, default: 0] += 1
+    if attempts[operation.record, default: 0] >= OperationSource.loadAttempts { return true }
+    again.append(operation)
+    return false
   }
 }

@@ -15,6 +15,16 @@ struct StageRun {
   }
 
   func counts(_ start: UInt64) -> Bool { start >= stage.measureFrom }
+
+  mutating func onDone(_ operation: Operation, start: UInt64, at now: UInt64, found: Bool?) {
+    guard source.settle(operation, isDone: true), counts(start) else { return }
+    tally.onDone(operation.kind, start: start, end: now, found: found)
+  }
+
+  mutating func onFailed(_ operation: Operation, _ fault: BenchFault, start: UInt64) {
+    guard source.settle(operation, isDone: false), counts(start) else { return }
+    tally.onFailed(fault)
+  }
 }
 
 /// An operation's way, from its user's turn to its end.
@@ -95,8 +105,7 @@ extension Driver {
     free.append(user)
     progress.completed += 1
     progress.latencies.record(now > start ? now - start : 0)
-    guard run != nil, run?.source.settle(operation, isDone: true) == true, run?.counts(start) == true else { return }
-    run?.tally.onDone(operation.kind, start: start, end: now, found: found)
+    run?.onDone(operation, start: start, at: now, found: found)
   }
 
   func onFailed(_ user: Int, _ fault: BenchFault, _ now: UInt64) {
@@ -106,8 +115,7 @@ extension Driver {
     if run?.stage.rate == nil { paused.append(user) } else { free.append(user) }
     progress.completed += 1
     progress.failed += 1
-    guard run != nil, run?.source.settle(operation, isDone: false) == true, run?.counts(start) == true else { return }
-    run?.tally.onFailed(fault)
+    run?.onFailed(operation, fault, start: start)
   }
 
   /// The user's request has left its lane.
