@@ -50,24 +50,24 @@ extension Database {
   /// Whole leaves, until enough bytes are read. The data and the leaves that were written beside them are read as of one
   /// snapshot, so that no write makes them differ.
   func rescan(_ query: RescanQuery, _ geometry: ShardGeometry) -> Load.Outcome {
-    withSnapshot { view in
+    if let error = flushLeaves() { return .failed(error) }
+    return withSnapshot { view in
       var rescan = Rescan(nextLeaf: query.first)
       var digests: [Digest?] = []
       var leaf = query.first
       var (digest, isSound) = (Digest.zero, true)
       var isCut = false
       let end = query.first + UInt32(query.remembered.count)
-      var failure: RocksDBError?
+      let stored: [LeafPlace: Digest]
+      switch view.leaves(of: query.partition, query.first..<end) {
+      case .success(let leaves): stored = leaves
+      case .failure(let error): return .failed(error)
+      }
 
       func closeLeaf() {
         let place = LeafPlace(partition: query.partition, leaf: leaf)
         digests.append(isSound ? digest : nil)
-        if isSound {
-          switch view.leaf(place) {
-          case .success(let stored): if stored != digest { rescan.differingLeaves += 1 }
-          case .failure(let error): failure = failure ?? error
-          }
-        }
+        if isSound, stored[place] ?? .zero != digest { rescan.differingLeaves += 1 }
         (digest, isSound) = (.zero, true)
         leaf += 1
         rescan.nextLeaf = leaf
@@ -89,27 +89,37 @@ extension Database {
         if let record { digest.combine(record.digest(of: key, seed: geometry.digestSeed)) } else { isSound = false }
         return true
       }
-      if let error = error ?? failure { return .failed(error) }
+      if let error { return .failed(error) }
       // Nothing follows in these leaves: the last one is whole, and the rest are empty.
       while !isCut, leaf < end { closeLeaf() }
-      if let failure { return .failed(failure) }
       if rescan.nextLeaf == UInt32(1) << UInt32(geometry.leafBits) { rescan.nextLeaf = nil }
       return .rescan(rescan, RescannedLeaves(query: query, digests: digests))
     }
   }
 }
 
+extension Database {
+  /// The memtable of leaves is a plain list, which is sorted anew for each reader: cheap for every write, and a second of a
+  /// core for a partition when it is full. What it holds goes to a file first when that is more than a few.
+  private func flushLeaves() -> RocksDBError? {
+    property("rocksdb.num-entries-active-mem-table", of: .merkle) > 4_096 ? flush(.merkle) : nil
+  }
+}
+
 extension DatabaseView {
-  /// The digest of a Merkle leaf as it is stored.
-  fileprivate func leaf(_ place: LeafPlace) -> Result<Digest, RocksDBError> {
-    let key = MerkleSpace.withKey(place) { [UInt8]($0) }
-    let lookup = get(.merkle, key) { value -> Digest? in
-      key.withUnsafeBytes { try? MerkleSpace.decode(key: $0, value: value) }?.1
+  /// The digests of a partition's Merkle leaves as they are stored; not those that were never written.
+  fileprivate func leaves(
+    of partition: PartitionID, _ leaves: Range<UInt32>
+  ) -> Result<[LeafPlace: Digest], RocksDBError> {
+    var found: [LeafPlace: Digest] = [:]
+    let start = MerkleSpace.withKey(LeafPlace(partition: partition, leaf: leaves.lowerBound)) { [UInt8]($0) }
+    let error = scan(.merkle, from: start) { key, value in
+      guard let (place, digest) = try? MerkleSpace.decode(key: key, value: value), place.partition == partition,
+        leaves.contains(place.leaf)
+      else { return false }
+      found[place] = digest
+      return true
     }
-    switch lookup {
-    case .found(let digest?): return .success(digest)
-    case .found(nil), .absent: return .success(.zero)
-    case .failed(let error): return .failure(error)
-    }
+    return error.map { .failure($0) } ?? .success(found)
   }
 }

@@ -188,13 +188,18 @@ final class Database: @unchecked Sendable {
     return RocksDBError(taking: error)
   }
 
-  /// Writes the memtable of a family out, and compacts it into its last level.
-  func settle(_ family: Family) -> RocksDBError? {
+  /// Writes the memtable of a family out.
+  func flush(_ family: Family) -> RocksDBError? {
     let options = rocksdb_flushoptions_create()
     defer { rocksdb_flushoptions_destroy(options) }
     var error: UnsafeMutablePointer<CChar>?
     rocksdb_flush_cf(handle, options, families[family.rawValue], &error)
-    if let error = RocksDBError(taking: error) { return error }
+    return RocksDBError(taking: error)
+  }
+
+  /// Writes the memtable of a family out, and compacts it into its last level.
+  func settle(_ family: Family) -> RocksDBError? {
+    if let error = flush(family) { return error }
     rocksdb_compact_range_cf(handle, families[family.rawValue], nil, 0, nil, 0)
     return nil
   }
