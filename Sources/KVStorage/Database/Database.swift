@@ -109,7 +109,8 @@ final class Database: @unchecked Sendable {
     rocksdb_write(handle, synced ? syncedWrites : unsyncedWrites, batch.handle, &error)
     guard let error = RocksDBError(taking: error) else { return nil }
     // Else RocksDB mends a full disk by itself (7.8, `ErrorHandler::RecoverFromNoSpace`; it cannot be turned off): it
-    // flushes at once, and before that asks for the failed sync of the log again (HAZARDS.md row 37).
+    // flushes at once, and before that asks for the failed sync of the log again (HAZARDS.md row 37). Its thread may
+    // still come before this; a kvnode that then loses power as well finds its directory refused as damaged.
     rocksdb_cancel_all_background_work(handle, 0)
     return error
   }
