@@ -158,7 +158,7 @@ final class Framed: ConnectionHandler {
   }
 }
 
-/// A listener on `loop` whose connections `make` gives a handler; deals them out over `loops`.
+/// A listener on `loop` whose connections `make` gives a handler. The loop keeps it until it stops.
 final class Server: @unchecked Sendable {
   private(set) var port: UInt16 = 0
   /// By arrival; loop only.
@@ -170,7 +170,7 @@ final class Server: @unchecked Sendable {
     on loop: EventLoop, options: ConnectionOptions = ConnectionOptions(), _ make: @escaping () -> any ConnectionHandler
   ) throws {
     let listener = try loop.sync {
-      try Listener.bind(to: .loopback(port: 0), on: loop) { [unowned self] descriptor, peer in
+      try Listener.bind(to: .loopback(port: 0), on: loop) { descriptor, peer in
         guard
           let connection = try? Connection.adopt(descriptor, peer: peer, on: loop, options: options, handler: make())
         else { return }
