@@ -136,10 +136,13 @@ struct Verification: Sendable {
           "partition \(partition): \(copy.owner.name) has \(Units.plural(Int(copy.rescan.damaged), "damaged record"))")
       }
     }
+    let total = Set(all.owners.flatMap(\.partitions)).count
+    let part = copies.count < total ? "\(copies.count) of " : ""
     let read =
-      "\(Units.plural(copies.count, "partition")) read on \(Units.plural(all.owners.count, "node")), "
+      "\(part)\(Units.plural(part.isEmpty ? copies.count : total, "partition")) read on \(Units.plural(all.owners.count, "node")), "
       + "\(Units.count(keys)) records, \(Units.size(bytes: bytes))"
-    lines.append(read + (isEqual ? ": all owners agree, and their trees with their data" : ""))
+    let agreement = failures.isEmpty ? "all owners agree, and their trees with their data" : "what was read agrees"
+    lines.append(isEqual ? "\(read): \(agreement)" : read)
     return lines
   }
 

@@ -148,7 +148,7 @@ enum SettingTable {
   private static let rebuild: [Setting] = [
     .number(
       "rebuild.rate", \.node.pullBytesPerSecond, .bytes((64 << 10)...(1 << 40), or: 0),
-      "a second that pulls into this node's own copies may bring; the foreground's p99 stays; 0 = no limit"),
+      "a second that pulls into this node's own copies may bring, beside what clients need; 0 = no limit"),
     .number(
       "rebuild.scrub_rate", \.node.scrubBytesPerSecond, .bytes((4 << 10)...(1 << 40), or: 0),
       "a second that are read to find damage that nobody reads; 4MiB: 10 TB in a month; 0 = none"),

@@ -82,6 +82,18 @@ import Testing
     #expect(one["equal"] as? Bool == true && one["partitions"] as? Int == 1 && one["records"] as? Int == 30)
     #expect(try await kvctl("repair", "verify", "--rate", "fast").status == 2)
     #expect(try await kvctl("repair", "verify", "--partition", "-1").status == 2)
+    for node in cluster.nodes {
+      node.with {
+        $0.script = { request, _ in
+          guard case .repair(.rescan(let partition, _, _)) = request, partition.index >= 15 else { return nil }
+          return .reply(.failed(Failure(.invalidRequest, detail: "this node reads no further")))
+        }
+      }
+    }
+    let cut = try await kvctl("repair", "verify")
+    #expect(cut.status == 9 && cut.errors.contains("this node reads no further"))
+    #expect(cut.text.contains("15 of 64 partitions read on 3 nodes"), "\(cut.text)")
+    #expect(cut.text.contains("what was read agrees") && !cut.text.contains("all owners agree"))
     await cluster.stop()
   }
 
