@@ -40,10 +40,11 @@ extension Verb {
   mutating func run() async throws {
     let exit: ShellStatus
     do throws(CommandFailure) {
-      try checkWatch()
-      try prepare()
-      let endpoints = try global.addresses(environment: ProcessInfo.processInfo.environment)
-      exit = await connected(endpoints, try global.limit())
+      let endpoints = try ready(environment: ProcessInfo.processInfo.environment)
+      exit = await connected(endpoints) { session in
+        guard let pause = watchEvery else { return await show(session, Screen(isOn: false)) }
+        return await watch(session, every: pause)
+      }
     } catch {
       let report = Report(error)
       Output.write(report, global.format, nil)
@@ -52,13 +53,23 @@ extension Verb {
     if exit != .done { throw ExitCode(exit.rawValue) }
   }
 
+  /// Checks and reads what it can before anything is connected; the endpoints in force.
+  mutating func ready(environment: [String: String]) throws(CommandFailure) -> [Address] {
+    try checkWatch()
+    try prepare()
+    try global.checkTimeout()
+    return try global.addresses(environment: environment)
+  }
+
   private func checkWatch() throws(CommandFailure) {
     guard let watch = global.watch?.duration else { return }
     guard watchEvery != nil else { throw .usage("--watch: this verb shows nothing that changes; use status or top") }
     guard watch >= .milliseconds(100) else { throw .usage("--watch is below 100ms; give for example 2s") }
   }
 
-  private func connected(_ endpoints: [Address], _ timeout: Duration) async -> ShellStatus {
+  /// Runs `body` with a client of its own.
+  func connected<Value>(_ endpoints: [Address], _ body: (Session) async -> Value) async -> Value {
+    let timeout = global.timeout.duration
     var configuration = KVClientConfiguration(endpoints: endpoints.map(\.description))
     configuration.deadline = timeout
     configuration.connectTimeout = min(timeout, .seconds(2))
@@ -67,22 +78,26 @@ extension Verb {
     configuration.agent = "kvctl/1"
     let logger = Logger(label: "kvctl") { _ in SwiftLogNoOpLogHandler() }
     return await withKVClient(configuration, logger: logger) { client in
-      let session = Session(
-        client: client, endpoints: endpoints, timeout: timeout,
-        colour: Colour(isOn: Terminal.hasColour(noColor: global.noColor)), isYes: global.yes)
-      guard let pause = watchEvery else { return await show(session, Screen(isOn: false)) }
-      return await watch(session, every: pause)
+      await body(
+        Session(
+          client: client, endpoints: endpoints, timeout: timeout,
+          colour: Colour(isOn: Terminal.hasColour(noColor: global.noColor)), isYes: global.yes))
     }
   }
 
   /// Runs once, and shows what came of it.
   private func show(_ session: Session, _ screen: Screen) async -> ShellStatus {
-    let report: Report
-    do throws(CommandFailure) { report = try await execute(session) } catch { report = Report(error) }
-    let identity = await identity(session.client, report)
+    let (report, identity) = await answer(session)
     screen.clear()
     Output.write(report, global.format, identity)
     return report.exit
+  }
+
+  /// What comes of running it once, and the cluster that this is about.
+  func answer(_ session: Session) async -> (Report, ClusterIdentity?) {
+    let report: Report
+    do throws(CommandFailure) { report = try await execute(session) } catch { report = Report(error) }
+    return (report, await identity(session.client, report))
   }
 
   /// Runs again and again, on a terminal in place, until it is interrupted. A cluster that is away for a while is shown

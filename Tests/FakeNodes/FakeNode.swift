@@ -54,6 +54,7 @@ public final class FakeNode: Sendable {
   let store: FakeStore
   private let listener: Listener
   private let open = Mutex<[FakeConnection]>([])
+  private let dead = Mutex<DeadPort?>(nil)
 
   /// A new node on a free port of 127.0.0.1, which belongs to no cluster.
   public static func start(_ name: String, id: NodeID, store: FakeStore = FakeStore()) async throws -> FakeNode {
@@ -133,9 +134,14 @@ public final class FakeNode: Sendable {
     }
   }
 
-  /// Stops for good: nobody listens at its address any more.
+  /// Stops for good: nobody listens at its address any more, as long as this node is kept.
   public func stop() async {
     await withCheckedContinuation { continuation in loop.stop { continuation.resume() } }
+    guard dead.withLock({ $0 == nil }) else { return }
+    for _ in 0..<100 {
+      if let port = DeadPort(address.port) { return dead.withLock { $0 = port } }
+      try? await Task.sleep(for: .milliseconds(1))
+    }
   }
 
   private func onAccept(_ descriptor: Int32, _ peer: SocketAddress) {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import kvctl
 
-/// Flags that no other test uses, as a process against fake nodes; and the claim that every flag of every verb is used.
+/// Flags that no other test uses, as a process against fake nodes.
 @Suite struct `Flags of the program` {
   @Test func `a sort key is the second half of a key, for every verb about keys`() async throws {
     let cluster = try await FakeCluster.start(3)
@@ -24,29 +24,6 @@ import Testing
     #expect(located.text.replacing("\"name\"", with: "\"age\"") == other.text)
     #expect(try await kvctl("delete", "user", "--sort-key", "name").status == 0)
     #expect(try await kvctl("get", "user", "--sort-key", "name").status == 5)
-    await cluster.stop()
-  }
-
-  @Test func `a consistency reaches the nodes, from a deletion, an import and an export`() async throws {
-    let cluster = try await FakeCluster.start(3)
-    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
-    func quorums() -> [Quorum] {
-      cluster.nodes.flatMap(\.keyed).map { request in
-        switch request {
-        case .get(_, let quorum): quorum
-        case .write(let write): write.quorum
-        case .explain, .describe, .fetchLayout, .reserveCluster, .formCluster, .repair: .quorum
-        }
-      }
-    }
-    #expect(try await kvctl("import", "-", "--consistency", "one", input: Array("k\tv\n".utf8)).status == 0)
-    #expect(quorums() == [.owners(1)])
-    #expect(try await kvctl("delete", "gone", "--consistency", "all").status == 0)
-    #expect(Set(quorums()) == [.owners(1), .all])
-    #expect(
-      try await kvctl("export", "--keys", "-", "--consistency", "all", input: Array("k\n".utf8)).text.contains("v"))
-    #expect(quorums().count { $0 == .all } == 2 && quorums().count == 3)
-    #expect(try await kvctl("delete", "gone", "--consistency", "most").status == 2)
     await cluster.stop()
   }
 
@@ -118,75 +95,6 @@ import Testing
       #expect(ended.errors.contains("there is no scan in this release"), "\(ended.errors)")
       #expect(ended.errors.contains("kvctl export --keys FILE"))
     }
-  }
-
-  // MARK: Every flag
-
-  private struct Dump: Decodable {
-    struct Command: Decodable {
-      var commandName: String
-      var subcommands: [Command]?
-      var arguments: [Argument]?
-    }
-    struct Argument: Decodable {
-      struct Name: Decodable {
-        var kind: String
-        var name: String
-      }
-      var names: [Name]?
-    }
-    var command: Command
-  }
-
-  /// The verbs, as words, and the long flags of each.
-  private static func verbs(of command: Dump.Command, path: [String] = []) -> [(words: [String], flags: [String])] {
-    let own = command.subcommands?.filter { $0.commandName != "help" } ?? []
-    if !own.isEmpty { return own.flatMap { verbs(of: $0, path: path + [$0.commandName]) } }
-    let names = (command.arguments ?? []).flatMap { $0.names ?? [] }
-    return [(path, names.filter { $0.kind == "long" }.map(\.name))]
-  }
-
-  /// Flags of every verb, which `GlobalOptions` handles for all.
-  private static let global: Set = [
-    "endpoints", "timeout", "output", "watch", "json", "no-color", "yes", "version", "help",
-  ]
-
-  private static func sources() throws -> [String] {
-    let tests = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-    return try ["KVCtlTests", "ClusterTests"].flatMap { folder in
-      let files = FileManager.default.enumerator(at: tests.appending(path: folder), includingPropertiesForKeys: nil)
-      return try (files?.allObjects as? [URL] ?? []).filter { $0.pathExtension == "swift" }.map {
-        try String(contentsOf: $0, encoding: .utf8)
-      }
-    }
-  }
-
-  /// Within so many characters behind the verb a call of it names its flags.
-  private static let callLength = 500
-
-  private static func isUsed(_ flag: String, of words: [String], in sources: [String]) -> Bool {
-    let verb = words.map { "\"\($0)\"" }.joined(separator: ", ")
-    return sources.contains { text in
-      text.ranges(of: verb).contains { range in
-        text[range.upperBound...].prefix(callLength).contains("\"--\(flag)\"")
-      }
-    }
-  }
-
-  @Test func `every flag of every verb is used by a test`() async throws {
-    let dump = try await KvctlProcess(endpoints: [])("--experimental-dump-help")
-    let verbs = Self.verbs(of: try JSONDecoder().decode(Dump.self, from: Data(dump.output)).command)
-    #expect(verbs.count >= 15)
-    let sources = try Self.sources()
-    for (words, flags) in verbs {
-      for flag in flags where !Self.global.contains(flag) {
-        #expect(Self.isUsed(flag, of: words, in: sources), "kvctl \(words.joined(separator: " ")) --\(flag)")
-      }
-    }
-    for flag in Self.global.subtracting(["help"]) {
-      #expect(sources.contains { $0.contains("--\(flag)") }, "--\(flag)")
-    }
-    #expect(!Self.isUsed("page", of: ["ring", "show"], in: sources), "it finds everything")
   }
 }
 

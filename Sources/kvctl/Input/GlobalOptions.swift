@@ -74,9 +74,8 @@ struct GlobalOptions: ParsableArguments {
     return addresses
   }
 
-  func limit() throws(CommandFailure) -> Duration {
+  func checkTimeout() throws(CommandFailure) {
     guard timeout.duration > .zero else { throw .usage("--timeout is not above zero; give for example 10s") }
-    return timeout.duration
   }
 }
 

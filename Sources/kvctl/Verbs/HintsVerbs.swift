@@ -4,7 +4,7 @@ import KVModel
 struct HintsVerbs: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "hints", abstract: "What nodes that were away have yet to be given.",
-    subcommands: [HintsListVerb.self])
+    discussion: "Example: kvctl hints list", subcommands: [HintsListVerb.self])
 }
 
 struct HintsListVerb: Verb {

@@ -7,31 +7,6 @@ import Testing
 
 /// What operators run, as processes against fake nodes.
 @Suite struct `Verbs of operators` {
-  /// Every verb that answers in documents, with its `--json`.
-  @Test func `every verb has its document`() async throws {
-    let cluster = try await FakeCluster.start(3)
-    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
-    _ = try await kvctl("put", "k", "v")
-    let lines = Array("k\tv\n".utf8)
-    let verbs: [([String], Int32)] = [
-      (["get", "k"], 0), (["put", "k", "w"], 0), (["explain", "k"], 0), (["status"], 0), (["health"], 0),
-      (["doctor"], 0), (["ring", "show"], 0), (["ring", "locate", "k"], 0), (["config", "show"], 0),
-      (["repair", "status"], 0), (["repair", "run"], 0), (["repair", "verify"], 0), (["tombstones", "stats"], 0),
-      (["hints", "list"], 0), (["cluster", "init"], 0), (["import", "-"], 0), (["delete", "k"], 0), (["get", "k"], 5),
-      (["bench", "--load", "--duration", "0s", "--records", "9", "--clients", "3"], 0),
-    ]
-    for (verb, status) in verbs {
-      let ended = try await kvctl(verb + ["--json"], input: lines)
-      #expect(ended.status == status, "\(verb): \(ended.errors)")
-      let document = try #require(
-        try JSONSerialization.jsonObject(with: Data(ended.output)) as? [String: Any], "\(verb)")
-      #expect(document["schema"] as? String == "kvctl/1", "\(verb)")
-      #expect(document["cluster"] as? String == "000000000000feed", "\(verb)")
-      #expect(document["data"] != nil && document["errors"] is [Any], "\(verb)")
-    }
-    await cluster.stop()
-  }
-
   @Test(arguments: ["status", "top"]) func `what is watched is shown anew until it is interrupted`(verb: String)
     async throws
   {
