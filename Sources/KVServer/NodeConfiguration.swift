@@ -40,6 +40,8 @@ public struct NodeConfiguration: Sendable {
   public var pullBytesPerSecond = 16 << 20
   /// What the walk for damage that nobody reads looks at, bytes a second; 0 = none.
   public var scrubBytesPerSecond = 4 << 20
+  /// And how often a round of it begins at most, milliseconds.
+  public var scrubIntervalMs: UInt64 = 3_600_000
   public var storage = StorageOptions()
 
   /// Bounds on what others can make this node hold.

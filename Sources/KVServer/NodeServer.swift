@@ -165,6 +165,7 @@ public final class NodeServer: @unchecked Sendable {
       if configuration.sweepRate == 0 { settings.sweepInterval = .zero }
       settings.pullBytesPerSecond = configuration.share(of: configuration.pullBytesPerSecond)
       settings.scrubBytesPerSecond = configuration.share(of: configuration.scrubBytesPerSecond)
+      settings.scrubInterval = .milliseconds(configuration.scrubIntervalMs)
       let recovery = ShardRecovery(
         identity: host.identity, actor: Actor(node: state.id, epoch: state.epoch), lease: storage.recoveredLease,
         settings: settings, seed: seed ^ UInt64(index + 1))

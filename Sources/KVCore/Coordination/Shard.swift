@@ -152,7 +152,7 @@ public struct Shard: Sendable {
     effects.append(.schedule(TimerID(raw: Shard.tickID.raw), at: now.instant.advanced(by: settings.tick)))
     scheduleExchange(now, &effects)
     scheduleSweep(now, &effects)
-    scheduleScrub(after: .seconds(1), now, &effects)
+    scheduleScrub(at: now.instant.advanced(by: .seconds(1)), &effects)
     lookForGaps(&effects)
     // What an earlier start left is known before anybody asks.
     if settings.keepsHints { effects.append(.store(.countHints, StorageID(raw: Shard.censusID.raw))) }
@@ -333,7 +333,7 @@ public struct Shard: Sendable {
       case Shard.exchangeTimerID: onExchangeTimer(now, &effects)
       case Shard.sweepID: onSweepTimer(now, &effects)
       case Shard.paceTimerID: onPaceTimer(now, &effects)
-      case Shard.scrubID: onScrubTimer(&effects)
+      case Shard.scrubID: onScrubTimer(now, &effects)
       default: onTick(now, &effects)
       }
     case .delivery: onDeliveryTimer(id, now, &effects)

@@ -34,6 +34,8 @@ struct Rebuild: Sendable {
   var isPaceTimerSet = false
   /// Where the walk for cold damage is.
   var scrubbedUpTo: Key?
+  /// When its round began.
+  var scrubBeganAt = Instant(nanoseconds: 0)
   /// The epoch for which another one was asked.
   var askedAfter: UInt32?
   /// Since when there have been open gaps, and what was pulled since.

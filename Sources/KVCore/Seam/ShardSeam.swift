@@ -69,6 +69,8 @@ public struct ShardSettings: Equatable, Sendable {
   public var pullBytesPerSecond: UInt64 = 16 << 20
   /// Bytes a second that the walk for cold damage reads; 0 = none.
   public var scrubBytesPerSecond: UInt64 = 4 << 20
+  /// A round of it begins no sooner after the one before began.
+  public var scrubInterval = Span64.seconds(10)
   /// Other owners' questions about trees under way at once; further ones are dropped.
   public var treeQueriesMax = 64
   /// Peers pinged in one period.

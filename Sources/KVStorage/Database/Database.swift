@@ -25,6 +25,7 @@ final class Database: @unchecked Sendable {
   private let memoryReads: OpaquePointer
   private let diskReads: OpaquePointer
   private let scans: OpaquePointer
+  private let walks: OpaquePointer
   private let syncedWrites: OpaquePointer
   private let unsyncedWrites: OpaquePointer
 
@@ -49,6 +50,9 @@ final class Database: @unchecked Sendable {
     diskReads = rocksdb_readoptions_create()
     scans = rocksdb_readoptions_create()
     rocksdb_readoptions_set_fill_cache(scans, 0)
+    walks = rocksdb_readoptions_create()
+    rocksdb_readoptions_set_fill_cache(walks, 0)
+    rocksdb_readoptions_set_readahead_size(walks, 128 << 10)
     syncedWrites = rocksdb_writeoptions_create()
     rocksdb_writeoptions_set_sync(syncedWrites, 1)
     unsyncedWrites = rocksdb_writeoptions_create()
@@ -60,6 +64,7 @@ final class Database: @unchecked Sendable {
     rocksdb_readoptions_destroy(memoryReads)
     rocksdb_readoptions_destroy(diskReads)
     rocksdb_readoptions_destroy(scans)
+    rocksdb_readoptions_destroy(walks)
     rocksdb_writeoptions_destroy(syncedWrites)
     rocksdb_writeoptions_destroy(unsyncedWrites)
     options.free()
@@ -124,6 +129,13 @@ final class Database: @unchecked Sendable {
     _ family: Family, from start: [UInt8] = [], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
   ) -> RocksDBError? {
     scan(family, from: start, scans, body)
+  }
+
+  /// The same for a long way through the records: tables are read in large pieces, one system call each.
+  func walk(
+    from start: [UInt8], _ body: (UnsafeRawBufferPointer, UnsafeRawBufferPointer) -> Bool
+  ) -> RocksDBError? {
+    scan(.data, from: start, walks, body)
   }
 
   /// Calls `body` with a view of all families as they are now, whatever is written meanwhile.

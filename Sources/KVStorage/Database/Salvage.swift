@@ -173,7 +173,7 @@ extension Database {
   func scrub(after: Key?, bytes limit: Int) -> Result<(page: ScrubPage, damaged: [Key]), RocksDBError> {
     var page = ScrubPage(last: nil, bytes: 0)
     var damaged: [Key] = []
-    let error = scan(.data, from: after.map { $0.bytes + [0] } ?? []) { bytes, value in
+    let error = walk(from: after.map { $0.bytes + [0] } ?? []) { bytes, value in
       page.bytes += bytes.count + value.count
       guard let key = Key(stored: bytes) else { return true }
       if (try? EncodedRecord.decode(value)) == nil { damaged.append(key) }

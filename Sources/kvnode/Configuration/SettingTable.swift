@@ -152,6 +152,9 @@ enum SettingTable {
     .number(
       "rebuild.scrub_rate", \.node.scrubBytesPerSecond, .bytes((4 << 10)...(1 << 40), or: 0),
       "a second that are read to find damage that nobody reads; 4MiB: 10 TB in a month; 0 = none"),
+    .number(
+      "rebuild.scrub_interval", \.node.scrubIntervalMs, .milliseconds(10_000...2_592_000_000),
+      "from the start of a round of that to the next one's, at least; 1h: a small store is not read again and again"),
   ]
 
   private static let hints: [Setting] = [
