@@ -20,6 +20,8 @@ usage: Scripts/bench.sh VERB
   change [--before DIR] [--workload put] [--durability os] [--seconds 4] [--rounds 5]
                 this build beside the programs in DIR and redis, in turn: throughput, and what an operation costs the
                 servers: CPU by node, context switches, operations of a batch
+  count [--seconds 5]
+                what a request costs, counted in the nodes: allocations, copies, retains, system calls, wakes
   profile get|put
                 where the servers' cycles go under that load: perf, by library and by function
 
@@ -116,6 +118,19 @@ engine() {
   rm -rf "$scratch"
 }
 
+count() {
+  local shim=$RINGKV_DATA/count.so compiler
+  command -v python3 >/dev/null || die "python3 is missing: apt-get install python3"
+  find_swift
+  compiler=$(command -v clang || command -v cc) || die "a C compiler is missing; clang comes with the Swift toolchain"
+  build_programs
+  mkdir -p "$RINGKV_DATA"
+  # RTLD_NEXT, without the feature macro that the C library hides it behind.
+  "$compiler" -std=c11 -O2 -Wall -Wextra -Werror -U_FORTIFY_SOURCE -fno-builtin -D_DEFAULT_SOURCE "-DRTLD_NEXT=((void *)-1l)" \
+    -shared -fPIC -o "$shim" "$repo/Scripts/bench/count.c" -ldl || die "the counters could not be compiled"
+  python3 "$repo/Scripts/bench/count.py" --bin "$(bin_path)" --shim "$shim" --data "$RINGKV_DATA" "$@"
+}
+
 profile() {
   [[ ${1:-} == get || ${1:-} == put ]] || die_usage "profile: get or put?"
   command -v perf >/dev/null || die "perf is missing: apt-get install linux-perf"
@@ -134,7 +149,7 @@ profile() {
 }
 
 case ${1:-} in
-  heal | compare | change | engine | profile)
+  heal | compare | change | engine | count | profile)
     verb=$1
     shift
     "$verb" "$@"
