@@ -84,6 +84,64 @@ struct EventLoopTests {
     }
   }
 
+  /// Sets its alarm anew at each ring, and keeps when it rang.
+  private final class Bell {
+    var alarm: Alarm?
+    /// Delays of the rings to come, the next one last.
+    var delays: [UInt64] = []
+    var early = 0
+    var rings = 0
+    let gate = Gate()
+
+    func hang(on loop: EventLoop, _ delays: [UInt64]) throws {
+      self.delays = delays.reversed()
+      alarm = try Alarm(on: loop) { [unowned self] in
+        rings += 1
+        // Its own time is over when it rings.
+        if alarm?.time != .max { early += 1 }
+        setNext(loop)
+      }
+      setNext(loop)
+    }
+
+    private func setNext(_ loop: EventLoop) {
+      guard let delay = delays.popLast() else { return gate.open() }
+      alarm?.set(at: loop.now + delay)
+    }
+  }
+
+  @Test func `an alarm rings once for each time that it is set to, below a tick of the timers too`() throws {
+    try withLoop { loop in
+      let bell = Box(Bell())
+      let (began, delays): (UInt64, [UInt64]) = try loop.sync {
+        let delays: [UInt64] = [0, 1, 50_000, 300_000, 5_000_000, 60_000_000]
+        try bell.value.hang(on: loop, delays)
+        return (loop.now, delays)
+      }
+      try bell.value.gate.wait()
+      let (rings, early, ended) = try loop.sync { (bell.value.rings, bell.value.early, loop.now) }
+      #expect(rings == delays.count && early == 0)
+      #expect(ended - began >= delays.reduce(0, +), "never before its time")
+      try loop.sync { bell.value.alarm?.close() }
+    }
+  }
+
+  @Test func `an alarm that is set anew does not ring at its first time, one that is closed never`() throws {
+    try withLoop { loop in
+      let (first, second) = (Box(Bell()), Box(Bell()))
+      try loop.sync {
+        try first.value.hang(on: loop, [1_000_000, 1_000_000])
+        try second.value.hang(on: loop, [1_000_000])
+        first.value.alarm?.set(at: loop.now + 30_000_000)
+        second.value.alarm?.close()
+      }
+      try first.value.gate.wait()
+      #expect(try loop.sync { first.value.rings } == 2)
+      #expect(try loop.sync { second.value.rings } == 0)
+      try loop.sync { first.value.alarm?.close() }
+    }
+  }
+
   @Test func `timers fire while the loop is kept busy`() throws {
     try withLoop { loop in
       let ticker = Box(Ticker(loop))

@@ -8,12 +8,6 @@ enum BenchClock {
   /// CPU time that this process has used, on all of its threads, nanoseconds.
   static func processCPU() -> UInt64 { read(CLOCK_PROCESS_CPUTIME_ID) }
 
-  /// Sleeps this thread until a reading of `now`.
-  static func sleep(until instant: UInt64) {
-    var time = timespec(tv_sec: Int(instant / 1_000_000_000), tv_nsec: Int(instant % 1_000_000_000))
-    while clock_nanosleep(CLOCK_MONOTONIC, Int32(TIMER_ABSTIME), &time, nil) == EINTR {}
-  }
-
   private static func read(_ clock: clockid_t) -> UInt64 {
     var time = timespec()
     clock_gettime(clock, &time)

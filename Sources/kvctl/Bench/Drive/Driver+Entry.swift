@@ -28,9 +28,7 @@ extension Driver {
     free = users.indices.filter { !users[$0].isBusy }
     paused = []
     run = StageRun(stage, number: options.number, of: options.drivers)
-    if stage.rate != nil {
-      ticker = PaceTicker(loop) { [unowned self] in pump(BenchClock.now()) }
-    }
+    if let rate = run?.pacer.rate { beginPacing(rate) }
     pump(BenchClock.now())
   }
 

@@ -29,7 +29,7 @@ struct StageRun {
 
 /// An operation's way, from its user's turn to its end.
 extension Driver {
-  /// Lets every free user begin that may. Called at the end of each batch of replies, at each tick, and by the ticker.
+  /// Lets every free user begin that may. Called at the end of each batch of replies, at each tick, and when the alarm rings.
   func pump(_ now: UInt64) {
     guard run != nil else { return }
     while let user = free.last, !pools[0].isWaiting, let begun = run?.next(at: now) {
@@ -40,14 +40,12 @@ extension Driver {
         users[user].start = intended
         send(user, now, replacing: nil)
       case .wait(let until):
-        ticker?.wait(until: until)
-        return
+        return wait(until: until)
       case .done:
         return finishIfIdle(now)
       }
     }
     // Nobody is free: the next one to become so pumps.
-    if free.isEmpty { ticker?.wait(until: .max) }
     if now >= run?.stage.drainUntil ?? .max { finish(now) }
   }
 
@@ -138,8 +136,7 @@ extension Driver {
   func finish(_ now: UInt64) {
     guard let run else { return }
     self.run = nil
-    ticker?.stop()
-    ticker = nil
+    endPacing()
     var tally = run.tally
     let underWay = users.count { $0.isBusy && run.counts($0.start) }
     let unfinished = UInt64(underWay) + run.pacer.backlog(at: now)

@@ -76,11 +76,18 @@ final class Driver: @unchecked Sendable {
   var connected: ((BenchReach) -> Void)?
   private var connectUntil: UInt64 = 0
   private var timers: TimerClient?
-  var ticker: PaceTicker?
+  /// Rings when the next operation of an open loop is due.
+  private var alarm: Alarm?
+  /// How much later than due it rings, ns.
+  private var alarmDelayNs: UInt64 = 0
   private var ticks: UInt64 = 0
 
   /// A tick: pauses end, broken lanes are looked after, what is overdue is given up.
   private static let tickNs: UInt64 = 10_000_000
+  /// Each wake costs more than an operation. So operations that are due more often than `alonePeriodNs` wait so long for
+  /// a reply to wake the loop, or for the next one, and begin together; their latencies count from when they were due.
+  private static let togetherNs: UInt64 = 100_000
+  private static let alonePeriodNs: Double = 200_000
 
   init(_ options: Options, makeWire: @escaping @Sendable () -> any BenchWire) throws(SystemError) {
     self.options = options
@@ -111,8 +118,27 @@ final class Driver: @unchecked Sendable {
   func close() {
     for lane in lanes { lane.close() }
     if let timers { loop.removeTimerClient(timers) }
-    ticker?.stop()
+    endPacing()
   }
+
+  // MARK: Pace
+
+  /// The loop's own timers have a tick of a millisecond, which would stand in every latency. `rate`: this driver's own
+  /// operations a second.
+  func beginPacing(_ rate: Double) {
+    endPacing()
+    alarmDelayNs = 1e9 / rate < Driver.alonePeriodNs ? Driver.togetherNs : 0
+    // Without a descriptor for it operations begin at ticks, late, and their latencies say so.
+    alarm = try? Alarm(on: loop) { [unowned self] in pump(BenchClock.now()) }
+  }
+
+  func endPacing() {
+    alarm?.close()
+    alarm = nil
+  }
+
+  /// Pumps when the next operation is due.
+  func wait(until due: UInt64) { alarm?.set(at: due + alarmDelayNs) }
 
   func onReady(_ lane: BenchLane) {
     pools[lane.node].add(lane.index)
