@@ -96,4 +96,32 @@ import Testing
     #expect(!FileManager.default.fileExists(atPath: checkpoint))
     await cluster.stop()
   }
+
+  @Test(arguments: ["import", "export"])
+  func `what was interrupted says so once, and where the same command goes on`(verb: String) async throws {
+    let cluster = try await FakeCluster.start(1)
+    let node = cluster.nodes[0]
+    // Three are answered, the others wait for ever.
+    let asked = Atomic<Int>(0)
+    node.script { request, _ in
+      guard request.key != nil, asked.add(1, ordering: .relaxed).newValue > 3 else { return nil }
+      return .silence
+    }
+    let file = try TemporaryFile(Array((1...40).map { "k\($0)\tv\n" }.joined().utf8))
+    let checkpoint = path()
+    let (input, flag) = (verb == "import" ? [file.path] : ["--keys", file.path], ["--checkpoint", checkpoint])
+    for (flags, advice) in [(flag, "the same command goes on there"), ([], "--checkpoint FILE")] {
+      asked.store(0, ordering: .relaxed)
+      let seen = node.keyed.count
+      let call = [verb] + input + ["--in-flight", "8", "--timeout", "1h"] + flags
+      let ended = try await KvctlProcess(endpoints: cluster.endpoints)(call) { node.keyed.count >= seen + 8 }
+      #expect(ended.status == 130)
+      let errors = ended.errors.split(separator: "\n").filter { $0.hasPrefix("kvctl: error:") }
+      #expect(errors.count == 1 && errors[0].contains("interrupted behind line "), "\(ended.errors)")
+      #expect(errors.first?.contains(advice) == true, "\(ended.errors)")
+    }
+    file.remove()
+    try? FileManager.default.removeItem(atPath: checkpoint)
+    await cluster.stop()
+  }
 }

@@ -35,11 +35,8 @@ struct KvctlProcess {
     process.standardInput = FileHandle(forReadingAtPath: stdin.path)
     process.standardOutput = FileHandle(forWritingAtPath: output.path)
     process.standardError = FileHandle(forWritingAtPath: errors.path)
-    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
-      process.terminationHandler = { _ in continuation.resume() }
-      do { try process.run() } catch { return continuation.resume(throwing: error) }
+    try await process.runToEnd { id in
       guard let interrupt else { return }
-      let id = process.processIdentifier
       Task {
         while !interrupt() { try await Task.sleep(for: .milliseconds(1)) }
         kill(id, SIGINT)
@@ -47,5 +44,16 @@ struct KvctlProcess {
     }
     return Ended(
       status: process.terminationStatus, output: output.bytes, errors: String(decoding: errors.bytes, as: UTF8.self))
+  }
+}
+
+extension Process {
+  /// `started` gets its id.
+  func runToEnd(_ started: (Int32) -> Void = { _ in }) async throws {
+    try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+      terminationHandler = { _ in continuation.resume() }
+      do { try run() } catch { return continuation.resume(throwing: error) }
+      started(processIdentifier)
+    }
   }
 }

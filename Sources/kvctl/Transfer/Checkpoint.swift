@@ -83,3 +83,12 @@ enum ProgressBar {
     return "[" + String(repeating: "#", count: filled) + String(repeating: empty, count: width - filled) + "]"
   }
 }
+
+extension CommandFailure {
+  /// Of an import or export that was interrupted when `lines` of its input were done.
+  static func interrupted(behind lines: Int, goesOn: Bool) -> CommandFailure {
+    let advice = goesOn ? "the same command goes on there" : "--checkpoint FILE would note how far it comes"
+    return CommandFailure(
+      .interrupted, "cancelled", "interrupted behind line \(Units.count(lines)); \(advice)")
+  }
+}

@@ -75,6 +75,8 @@ struct Exporter {
     var withSiblings = 0
     var failures: [CommandFailure] = []
     var troubles = 0
+    /// Reads that Ctrl-C ended.
+    var interrupted = 0
     var exit = ShellStatus.done
 
     /// The first trouble decides the exit code.
@@ -124,7 +126,7 @@ struct Exporter {
     }
     progress.clear()
     try checkpoint?.finish(done, isWhole: isAtEnd && done == number)
-    return report(tally)
+    return report(tally, done)
   }
 
   private func export(_ batch: [(line: Int, key: Result<KVKey, LineFault>)], _ tally: inout Tally) async {
@@ -151,6 +153,8 @@ struct Exporter {
         output.append(UInt8(ascii: "\n"))
       case .absent: tally.absent += 1
       case .broken(let message): tally.note(CommandFailure(.error, "broken_line", "line \(entry.line): \(message)"))
+      case .failed(let error) where error.code == .cancelled:
+        tally.interrupted += 1
       case .failed(let error):
         var failure = CommandFailure(error)
         failure.message = "line \(entry.line): \(failure.message)"
@@ -172,7 +176,7 @@ struct Exporter {
     } catch { return .failed(error) }
   }
 
-  private func report(_ tally: Tally) -> Report {
+  private func report(_ tally: Tally, _ done: Int) -> Report {
     var report = Report(.null)
     var summary = "\(Units.plural(tally.exported, "key")) exported"
     if tally.absent > 0 { summary += ", \(Units.count(tally.absent)) absent" }
@@ -182,6 +186,11 @@ struct Exporter {
     if tally.troubles > 0 { summary += ", \(Units.count(tally.troubles)) not exported" }
     report.notes = [summary]
     report.failures = tally.failures
+    if tally.interrupted > 0 {
+      report.failures.append(.interrupted(behind: done, goesOn: checkpoint != nil))
+      report.exit = .interrupted
+      return report
+    }
     report.exit = tally.exit == .done && tally.exported == 0 && tally.absent > 0 ? .notFound : tally.exit
     return report
   }

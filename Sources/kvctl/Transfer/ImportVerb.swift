@@ -99,7 +99,7 @@ struct Importer {
     }
     tally.progress.clear()
     try checkpoint?.finish(tally.watermark.done, isWhole: tally.watermark.done == tally.lines && !Task.isCancelled)
-    return tally.report(path)
+    return tally.report(goesOn: checkpoint != nil)
   }
 
   /// What failed without effect and may pass is tried again, as long as one call may take.
@@ -131,6 +131,8 @@ struct ImportTally {
   private(set) var broken = 0
   private(set) var failed = 0
   private(set) var unknown = 0
+  /// Those of the failed and unknown ones that Ctrl-C ended.
+  private(set) var interrupted = 0
   /// Why reading on makes no sense, and at which line.
   private(set) var stop: CommandFailure?
   private(set) var failures: [CommandFailure] = []
@@ -174,6 +176,11 @@ struct ImportTally {
       watermark.settle(line)
     case .failed(let line, let error):
       if error.outcome == .unknown { unknown += 1 } else { failed += 1 }
+      // Whoever interrupts knows why these failed.
+      guard error.code != .cancelled else {
+        interrupted += 1
+        return
+      }
       var failure = CommandFailure(error)
       failure.message = "line \(line): \(failure.message)"
       tell(failure)
@@ -192,7 +199,8 @@ struct ImportTally {
 
   private var rate: Int { Int(Double(written) / max(0.001, start.duration(to: .now) / .seconds(1))) }
 
-  func report(_ path: String) -> Report {
+  /// `goesOn`: there is a checkpoint, from which the same command goes on.
+  func report(goesOn: Bool) -> Report {
     let elapsed = start.duration(to: .now)
     var report = Report(
       .object([
@@ -202,8 +210,9 @@ struct ImportTally {
         ("elapsed_ms", .integer(Int64(elapsed / .milliseconds(1)))), ("stopped_early", .bool(stop != nil)),
       ]))
     report.failures = failures
-    let told = failures.count
-    if broken + failed + unknown > told { report.notes.append("… and \(broken + failed + unknown - told) more lines") }
+    let untold = broken + failed + unknown - interrupted - failures.count
+    if untold > 0 { report.notes.append("… and \(untold) more lines") }
+    if interrupted > 0 { report.failures.append(.interrupted(behind: watermark.done, goesOn: goesOn)) }
     var summary = "\(Units.plural(written, "key")) written from \(Units.plural(lines, "line")) in "
     summary += "\(Units.span(ms: UInt64(elapsed / .milliseconds(1)))) (\(Units.count(rate))/s)"
     if resumedAt > 0 { summary += "; \(Units.plural(min(resumedAt, lines), "line")) were done before" }

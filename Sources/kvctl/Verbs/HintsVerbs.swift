@@ -13,7 +13,7 @@ struct HintsListVerb: Verb {
     discussion: """
       KEYS are handed over one by one when the node is back. LEAVES are parts of a partition's tree in which it missed
       something after there was no more room (hints.keys_max); an exchange finds the keys. OLDEST counts from the
-      holder's start. Exits with 9 when a node could not be asked, since it may hold more.
+      holder's start. Nodes count once a second. Exits with 9 when a node could not be asked, since it may hold more.
 
       Example: kvctl hints list --endpoints 10.0.0.1:7420,10.0.0.2:7420
       Example: kvctl hints list --json

@@ -50,4 +50,35 @@ import Testing
       #expect(ended.text.contains(word.drop { $0 == "-" }))
     }
   }
+
+  @Test func `bash loads its completions, and completes verbs, flags and the values of one`() async throws {
+    let script = try await KvctlProcess(endpoints: [])("--generate-completion-script", "bash")
+    let asks = [["re"], ["repair", "ver"], ["bench", "--worklo"], ["get", "--show"]]
+    let answers = try await bash(
+      script.text + """
+
+        complete -p kvctl >/dev/null || exit 1
+        complete_words() {
+          COMP_WORDS=(kvctl "$@") COMP_CWORD=$# COMP_LINE="kvctl $*" COMPREPLY=()
+          COMP_POINT=${#COMP_LINE}
+          "$(complete -p kvctl | sed -E 's/.*-F ([^ ]+).*/\\1/')" kvctl "${*: -1}" "${COMP_WORDS[$# - 1]}"
+          echo "${COMPREPLY[*]}"
+        }
+
+        """ + asks.map { "complete_words \($0.joined(separator: " "))\n" }.joined())
+    #expect(answers == "repair\nverify\n--workload\n--show-context\n")
+  }
+
+  private func bash(_ script: String) async throws -> String {
+    let (file, output) = (try TemporaryFile(Array(script.utf8)), try TemporaryFile([]))
+    defer { for file in [file, output] { file.remove() } }
+    let process = Process()
+    process.executableURL = URL(fileURLWithPath: "/bin/bash")
+    process.arguments = ["--norc", file.path]
+    process.standardInput = FileHandle.nullDevice
+    process.standardOutput = FileHandle(forWritingAtPath: output.path)
+    process.standardError = FileHandle.nullDevice
+    try await process.runToEnd()
+    return String(decoding: output.bytes, as: UTF8.self)
+  }
 }
