@@ -27,6 +27,16 @@ struct Survey: Sendable {
     return survey
   }
 
+  /// The same where there must be a cluster; what its layout says.
+  static func ofCluster(_ session: Session) async throws(CommandFailure) -> (Survey, Layout, PartitionTable) {
+    let survey = await take(session)
+    guard !survey.descriptions.isEmpty else { throw survey.unreachable }
+    guard let layout = survey.layout, let table = survey.table else {
+      throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
+    }
+    return (survey, layout, table)
+  }
+
   /// All at once; the answers in the order of the addresses.
   static func describe(
     _ addresses: [Address], _ session: Session, _ limit: Duration

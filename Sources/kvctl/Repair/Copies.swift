@@ -17,11 +17,7 @@ struct Copies: Sendable {
   let failures: [CommandFailure]
 
   static func take(_ session: Session) async throws(CommandFailure) -> Copies {
-    let survey = await Survey.take(session)
-    guard !survey.descriptions.isEmpty else { throw survey.unreachable }
-    guard let layout = survey.layout, let table = survey.table else {
-      throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
-    }
+    let (survey, layout, table) = try await Survey.ofCluster(session)
     var owned = [[PartitionID]](repeating: [], count: layout.members.count)
     for index in 0..<table.partitions {
       let partition = PartitionID(UInt16(index))

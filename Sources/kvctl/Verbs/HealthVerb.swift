@@ -15,11 +15,7 @@ struct HealthVerb: Verb {
   @OptionGroup var global: GlobalOptions
 
   func execute(_ session: Session) async throws(CommandFailure) -> Report {
-    let survey = await Survey.take(session)
-    guard !survey.descriptions.isEmpty else { throw survey.unreachable }
-    guard let layout = survey.layout, let table = survey.table else {
-      throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
-    }
+    let (survey, layout, table) = try await Survey.ofCluster(session)
     let health = ClusterHealth(layout: layout, table: table, answers: survey.answers)
     let word =
       switch health.exit {

@@ -32,11 +32,7 @@ struct RingVerbs: AsyncParsableCommand {
 
     func execute(_ session: Session) async throws(CommandFailure) -> Report {
       let model = try key.model()
-      let survey = await Survey.take(session)
-      guard !survey.descriptions.isEmpty else { throw survey.unreachable }
-      guard let layout = survey.layout, let table = survey.table else {
-        throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
-      }
+      let (survey, layout, table) = try await Survey.ofCluster(session)
       let health = ClusterHealth(layout: layout, table: table, answers: survey.answers)
       return RingDocument.locate(model, layout, table, health)
     }

@@ -24,10 +24,7 @@ struct TopVerb: Verb {
     // Nodes count anew once a second: looked at sooner, some would show nothing.
     let pause = Duration.milliseconds(1_200)
     do { try await Task.sleep(for: pause) } catch { throw CommandFailure(.interrupted, "cancelled", "interrupted") }
-    let after = await Survey.take(session)
-    guard let layout = after.layout, let table = after.table else {
-      throw CommandFailure(.error, "no_cluster", "no cluster is formed; see 'kvctl status'")
-    }
+    let (after, layout, table) = try await Survey.ofCluster(session)
     let health = ClusterHealth(layout: layout, table: table, answers: after.answers)
     return TopDocument.report(health, before: before.descriptions.map(\.1), colour: session.colour)
   }
