@@ -3,7 +3,7 @@
 
 It is no screenshot of Grafana, whose place this takes where there is none: it needs python3-matplotlib alone.
 
-  Scripts/dashboard-picture.py http://127.0.0.1:9090 OUT.png [--minutes 5] [--step 2]
+  Scripts/dashboard-picture.py http://127.0.0.1:9090 OUT.png [--minutes 5] [--step 2] [--end UNIX-TIME]
 
 Exit code 1 when a query is refused or every panel is empty; panels without data are named on stderr.
 """
@@ -29,8 +29,8 @@ def ask(server, expression, options):
     """The series of a range query: [(labels, [(time, value)])]."""
     for name, value in {"$job": ".*", "$node": ".*", "$__rate_interval": "20s"}.items():
         expression = expression.replace(name, value)
-    end = time.time()
-    query = {"query": expression, "start": end - options.minutes * 60, "end": end, "step": options.step}
+    start = options.end - options.minutes * 60
+    query = {"query": expression, "start": start, "end": options.end, "step": options.step}
     url = f"{server}/api/v1/query_range?{urllib.parse.urlencode(query)}"
     try:
         with urllib.request.urlopen(url, timeout=30) as reply:
@@ -47,12 +47,13 @@ def legend(form, labels):
     return form
 
 
-def draw_lines(axes, panel, found):
+def draw_lines(axes, panel, found, options):
     factor, unit = SCALES.get(panel["fieldConfig"]["defaults"]["unit"], (1, ""))
     for target, rows in found:
         for labels, points in rows:
-            x = [t - points[-1][0] for t, _ in points]
+            x = [t - options.end for t, _ in points]
             axes.plot(x, [v / factor for _, v in points], linewidth=0.8, label=legend(target["legendFormat"], labels))
+    axes.set_xlim(-options.minutes * 60, 0)
     axes.set_ylim(bottom=0)
     axes.set_ylabel(unit, fontsize=5)
     if len(axes.lines) <= 12:
@@ -91,6 +92,7 @@ def main():
     parser.add_argument("picture")
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--step", type=float, default=2)
+    parser.add_argument("--end", type=float, default=time.time(), help="Unix time of the right edge; default: now")
     options = parser.parse_args()
     file = pathlib.Path(__file__).parent.parent / "Config/grafana/ringkv.json"
     panels = [panel for panel in json.loads(file.read_text())["panels"] if panel["type"] != "row"]
@@ -109,7 +111,10 @@ def main():
             axes.text(0.5, 0.5, "nothing happened", ha="center", fontsize=6, color="gray")
             axes.set_axis_off()
             continue
-        {"heatmap": draw_heat, "stat": draw_stat}.get(panel["type"], draw_lines)(axes, panel, found)
+        if panel["type"] == "timeseries":
+            draw_lines(axes, panel, found, options)
+        else:
+            {"heatmap": draw_heat, "stat": draw_stat}[panel["type"]](axes, panel, found)
     figure.savefig(options.picture)
     print(f"{len(panels) - len(empty)} of {len(panels)} panels have data; without: {', '.join(empty) or 'none'}", file=sys.stderr)
     sys.exit(1 if len(empty) == len(panels) else 0)
