@@ -76,6 +76,14 @@ struct SimulationTests {
     #expect(try Self.violations(seed, settings).isEmpty)
   }
 
+  /// Bits flip in all copies of a record but one, also in what nobody reads: none of them is served, taken for an absence,
+  /// or handed to the copy that is whole.
+  @Test(arguments: UInt64(2_781)...2_790)
+  func `hazard 41: damage to all copies but one does not spread, and is mended from that one`(seed: UInt64) throws {
+    let settings = Shrink.damageOnAllButOne.map { ($0.name, $0.value) }
+    #expect(try Self.violations(seed, settings + [("operations", "600")]).isEmpty)
+  }
+
   /// A node whose disks are lost is a stranger from then on: its hints wait for a layout without it, and say nothing.
   @Test(arguments: UInt64(2_761)...2_766)
   func `hazard 17: hints for a node that does not come back neither vanish nor storm`(seed: UInt64) throws {

@@ -69,6 +69,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case siblingsNotTold = "siblings-not-told"
   /// A copy that is being rebuilt answers reads before it is complete.
   case rebuildServesEarly = "rebuild-serves-early"
+  /// A copy that lost something counts as whole after a pull from one other owner, which may have lost the same.
+  case rebuiltFromOne = "rebuilt-from-one"
   /// A node mints onto a record that it has lost.
   case quarantinedMints = "quarantined-mints"
   /// The Merkle leaf keeps the digest of a damaged record that was put aside.

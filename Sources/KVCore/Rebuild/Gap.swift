@@ -48,6 +48,7 @@ public struct Gap: Equatable, Sendable {
   /// that no write quorum lies outside of them.
   func isFilled(_ owners: OwnerSet, writeQuorum: Int, at node: NodeID) -> Bool {
     let others = owners.nodes.filter { $0 != node }
+    if planted(.rebuiltFromOne) { return others.contains(where: hasGiven) }
     guard !others.isEmpty, others.allSatisfy(hasGiven) else { return false }
     return owners.groups.allSatisfy { group in
       let whole = owners.nodes(of: group).count { $0 != node && pulled.contains($0) }

@@ -27,7 +27,7 @@ extension Simulation {
     case .syncFails: node.nextSyncFault = StorageFault(.ioError, path: "log", detail: "the sync failed")
     case .diskFull: node.isDiskFull = true
     case .diskNearlyFull: setDisk(of: node, usedPercent: 96)
-    case .bitFlip: flip(node, fault.detail)
+    case .bitFlip: for place in damaged(by: fault) { flip(nodes[place], fault.detail) }
     case .wipe: wipe(node, for: fault.lasts)
     case .goBack: takeImage(of: node, index, for: fault.lasts)
     }
@@ -96,13 +96,19 @@ extension Simulation {
     for event in waiting { queue.push(event, at: time) }
   }
 
-  /// One copy of a record at a time: what two of three have lost, the third may never have had.
+  /// One node; every other time all but one, where each copy has every write.
+  private func damaged(by fault: Fault) -> [Int] {
+    let isOfMany = options.writeQuorum == options.copies && fault.detail >> 24 & 1 == 1
+    return isOfMany ? nodes.indices.filter { $0 != fault.peer } : [fault.node]
+  }
+
+  /// Fewer copies of a record at a time than a write quorum has: what W of them have lost the others may never have had.
   private func flip(_ node: SimulatedNode, _ detail: UInt64) {
     guard !node.takesNoPart else { return }
     let key = keys[Int(detail % UInt64(keys.count))]
     let others = nodes.filter { $0.index != node.index }
-    let isAlone = !others.contains { $0.disks.contains { lacks(key, $0) } }
-    guard isAlone, others.allSatisfy(hasCaughtUp) else { return }
+    let lost = others.count { $0.disks.contains { lacks(key, $0) } }
+    guard lost < max(1, options.writeQuorum - 1), others.allSatisfy(hasCaughtUp) else { return }
     for disk in node.disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
   }
 

@@ -77,6 +77,9 @@ public struct Fault: Equatable, Sendable {
         peer: prng.index(options.nodes - 1), detail: prng.next())
       if fault.peer >= fault.node { fault.peer += 1 }
       switch fault.kind {
+      case .bitFlip where victims.isEmpty && options.writeQuorum > 1:
+        // Where every copy has every write, what is damaged on all but one of them comes back from that one.
+        if !prng.chance(1, of: 10) { continue }
       case .wipe, .bitFlip, .goBack:
         if victims.isEmpty { continue }
         fault.node = victims[prng.index(victims.count)]
