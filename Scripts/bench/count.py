@@ -13,13 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from compare import LOAD
 from servers import Failure, RingKV, fresh
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 # In the order of the enumeration in count.c.
 FIELDS = ["allocations", "copies of 512 B or more", "bytes copied", "retains", "releases", "recv", "send", "epoll_wait",
           "sched_yield", "write", "pread", "eventfd, timerfd", "fdatasync"]
-LOAD = ["--records", "100000", "--key-size", "16", "--value-size", "1024", "--clients", "64"]
 
 
 def read(directory, pid):

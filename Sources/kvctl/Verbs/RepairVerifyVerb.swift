@@ -139,7 +139,7 @@ struct Verification: Sendable {
     let total = Set(all.owners.flatMap(\.partitions)).count
     let part = copies.count < total ? "\(copies.count) of " : ""
     let read =
-      "\(part)\(Units.plural(part.isEmpty ? copies.count : total, "partition")) read on \(Units.plural(all.owners.count, "node")), "
+      "\(part)\(Units.plural(total, "partition")) read on \(Units.plural(all.owners.count, "node")), "
       + "\(Units.count(keys)) records, \(Units.size(bytes: bytes))"
     let agreement = failures.isEmpty ? "all owners agree, and their trees with their data" : "what was read agrees"
     lines.append(isEqual ? "\(read): \(agreement)" : read)
