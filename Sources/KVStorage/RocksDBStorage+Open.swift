@@ -30,7 +30,7 @@ extension RocksDBStorage {
     onResults: @escaping @Sendable () -> Void
   ) throws(StorageOpenError) -> RocksDBStorage {
     try prepare(directory)
-    let database = try openDatabase(directory, options)
+    let database = try openDatabase(directory, options.staggered(for: identity))
     let expected = StoredIdentity(identity: identity, geometry: geometry, generation: generation)
     try claim(database, expected)
     let lease = try lease(of: database)

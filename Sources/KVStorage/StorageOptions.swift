@@ -1,4 +1,5 @@
 import Glibc
+import KVCore
 import KVModel
 
 /// When a write is acknowledged.
@@ -16,9 +17,11 @@ public struct StorageOptions: Sendable {
   public var recordCacheBytes = 128 << 20
   /// Uncompressed blocks, filters and indexes. What is here is answered on the loop; the rest goes to the IO pool.
   public var blockCacheBytes = 128 << 20
-  /// One memtable of the `data` family; two may exist. 64 MiB make table files of a useful size and are replayed in
-  /// well under a second.
+  /// One memtable of the `data` family, at most; two may exist. 64 MiB make table files of a useful size and are
+  /// replayed in well under a second.
   public var writeBufferBytes = 64 << 20
+  /// What the memtables of a shard have of their full size; see `staggered`.
+  private(set) var memtableShare = 1.0
   /// Once the log is this long, the family that pins its oldest part is flushed: bounds the replay after a crash.
   public var walBytesMax = 256 << 20
   /// Threads that flush and compact. Two, so that a long compaction does not hold up a flush.
@@ -67,4 +70,23 @@ public struct StorageOptions: Sendable {
   }
 
   public init() {}
+
+  /// The settings of one shard: its memtables are up to a third smaller, by whose they are.
+  ///
+  /// Replicas take the same writes. With memtables of one size they would all flush at the same moment, on one machine
+  /// they would even share its disk then, and no quorum could do without a slow one.
+  func staggered(for identity: ShardIdentity) -> StorageOptions {
+    var name: [UInt8] = []
+    name.append(integer: identity.node.value)
+    name.append(integer: UInt16(identity.shard))
+    var result = self
+    result.memtableShare = 1 - Double(Checksum.of(name) % 1_024) / (3 * 1_024)
+    return result
+  }
+
+  /// A memtable of the `data` family.
+  var dataMemtableBytes: Int { Int(Double(writeBufferBytes) * memtableShare) }
+
+  /// A memtable of each other family: their entries are small.
+  var indexMemtableBytes: Int { Int(Double(min(writeBufferBytes, 8 << 20)) * memtableShare) }
 }

@@ -53,6 +53,7 @@ struct NativeOptions {
     rocksdb_options_set_enable_pipelined_write(result, 0)
     rocksdb_options_set_unordered_write(result, 0)
     rocksdb_options_set_max_background_jobs(result, Int32(options.backgroundJobs))
+    letRequestsGoFirst()
     rocksdb_options_set_max_open_files(result, options.openFilesMax)
     rocksdb_options_set_use_direct_io_for_flush_and_compaction(result, options.bypassesPageCache ? 1 : 0)
     // Table files reach the disk as they are written, not all at once at their end.
@@ -69,6 +70,16 @@ struct NativeOptions {
       rocksdb_ratelimiter_destroy(limiter)
     }
     return result
+  }
+
+  /// The threads that flush and compact, which all databases of the process share, run at the lowest priority (nice 19,
+  /// `ThreadPoolImpl`): when cores are short they take what requests leave. Flushes that fall behind hold writes up, and
+  /// so get their time.
+  private static func letRequestsGoFirst() {
+    let environment = rocksdb_create_default_env()!
+    defer { rocksdb_env_destroy(environment) }
+    rocksdb_env_lower_thread_pool_cpu_priority(environment)
+    rocksdb_env_lower_high_priority_thread_pool_cpu_priority(environment)
   }
 
   private static func makeTable(_ options: StorageOptions, cache: OpaquePointer) -> OpaquePointer {
@@ -105,16 +116,16 @@ struct NativeOptions {
     rocksdb_options_set_bottommost_compression(result, options.bottommostCompression.native)
     switch family {
     case .data:
-      rocksdb_options_set_write_buffer_size(result, options.writeBufferBytes)
+      rocksdb_options_set_write_buffer_size(result, options.dataMemtableBytes)
       // A filter over the memtable: most keys that a merge looks up are not in it.
       rocksdb_options_set_memtable_prefix_bloom_size_ratio(result, 0.02)
       rocksdb_options_set_memtable_whole_key_filtering(result, 1)
     case .merkle:
-      rocksdb_options_set_write_buffer_size(result, min(options.writeBufferBytes, 8 << 20))
+      rocksdb_options_set_write_buffer_size(result, options.indexMemtableBytes)
       // Every write adds a leaf, and only an open reads them: append, and sort once at the flush.
       rocksdb_options_set_memtable_vector_rep(result)
     case .unused, .hints, .expiry, .meta:
-      rocksdb_options_set_write_buffer_size(result, min(options.writeBufferBytes, 8 << 20))
+      rocksdb_options_set_write_buffer_size(result, options.indexMemtableBytes)
     }
     return result
   }
