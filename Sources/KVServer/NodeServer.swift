@@ -157,6 +157,11 @@ public final class NodeServer: @unchecked Sendable {
           generation: state.generation.number, options: options,
           onResults: { [unowned host] in host.onStorageResults() })
       } catch { throw NodeStartError("\(error)") }
+      if storage.filesGivenUp > 0 {
+        logger.error(
+          "table files with damaged blocks were given up; what was in them is rebuilt from the other owners",
+          metadata: ["files": "\(storage.filesGivenUp)", "shard": "\(index)", "directory": "\(directory)"])
+      }
       var settings = ShardSettings()
       settings.exchangeInterval = .milliseconds(configuration.exchangeIntervalMs)
       settings.handoffUnitsPerSecond = UInt64(max(1, configuration.handoffRate / hosts.count))

@@ -35,15 +35,26 @@ extension RocksDBStorage {
     pending[pending.count - 1].answers.append(StorageCompletion(id: id, result: .leased))
   }
 
+  func put(_ entry: ExpiryEntry, into batch: WriteBatch) {
+    ExpirySpace.encode(entry.at, entry.key, into: &scratch)
+    batch.put(.expiry, scratch, [])
+  }
+
+  /// The entry by which a sweep came is of a record that was put aside, or lost with its file.
+  func dropExpiry(of merge: KeyMerge) {
+    guard case .sweep(_, let at) = merge.change else { return }
+    let batch = openBatch()
+    ExpirySpace.encode(at, merge.key, into: &scratch)
+    batch.delete(.expiry, scratch)
+    pending[pending.count - 1].answers.append(StorageCompletion(id: merge.id, result: .synced))
+  }
+
   private func writeExpiries(_ delta: RecordDelta, of key: Key, into batch: WriteBatch) {
     for at in delta.expiriesDropped {
       ExpirySpace.encode(at, key, into: &scratch)
       batch.delete(.expiry, scratch)
     }
-    for at in delta.expiriesAdded {
-      ExpirySpace.encode(at, key, into: &scratch)
-      batch.put(.expiry, scratch, [])
-    }
+    for at in delta.expiriesAdded { put(ExpiryEntry(at: at, key: key), into: batch) }
   }
 
   private func remember(_ entry: RequestMemory.Entry, in batch: WriteBatch) {
@@ -95,7 +106,7 @@ extension RocksDBStorage {
     invariant(pending.first?.number == batch.number, "batch \(batch.number) came back out of order")
     let synced = pending.removeFirst()
     if let error {
-      let fault = error.fault(in: directory)
+      let fault = onFailed(error)
       self.fault = fault
       results.append(StorageCompletion(id: synced.answers.first?.id ?? StorageID(raw: 0), result: .failed(fault)))
       return

@@ -110,12 +110,7 @@ extension RocksDBStorage {
       brokenFile = nil
       return
     }
-    let bits = UInt64(64 - geometry.partitionBits)
-    let partitions = newestLeaves.touched.filter { partition in
-      let first = geometry.partitionBits == 0 ? 0 : UInt64(partition.index) << bits
-      let last = geometry.partitionBits == 0 ? UInt64.max : first | ((1 << bits) - 1)
-      return last >= plan.firstToken && first <= plan.lastToken
-    }
+    let partitions = newestLeaves.touched.filter { plan.touches($0, geometry) }
     let batch = openBatch()
     write(partitions.map { gaps.note(.partition($0), needsRescan: true) }, into: batch)
     waitForSync(.drop(plan))
@@ -143,10 +138,12 @@ extension RocksDBStorage {
     for partition in gaps.partitionsToRescan { waitForSync(.recount(partition, geometry)) }
   }
 
-  func onRecounted(_ partition: PartitionID, _ excess: [(place: LeafPlace, digest: Digest)]) {
+  func onRecounted(_ partition: PartitionID, _ recount: Recount) {
     guard let write = gaps.onRescanned(partition) else { return }
     let batch = openBatch()
-    for (place, digest) in excess { correct(place, by: digest, in: batch) }
+    for (place, digest) in recount.excess { correct(place, by: digest, in: batch) }
+    // One that has gone meanwhile is stale, and goes when the sweep comes by.
+    for entry in recount.expiries { put(entry, into: batch) }
     self.write([write], into: batch)
   }
 }

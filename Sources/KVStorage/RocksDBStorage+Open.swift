@@ -30,16 +30,40 @@ extension RocksDBStorage {
     onResults: @escaping @Sendable () -> Void
   ) throws(StorageOpenError) -> RocksDBStorage {
     try prepare(directory)
-    let database = try openDatabase(directory, options.staggered(for: identity))
     let expected = StoredIdentity(identity: identity, geometry: geometry, generation: generation)
-    try claim(database, expected)
+    let place = Place(directory: directory, expected: expected, options: options)
+    var filesGivenUp = 0
+    for _ in 0..<giveUpsMax {
+      filesGivenUp += try giveUpNoted(place)
+      let database = try openDatabase(directory, options.staggered(for: identity))
+      do {
+        return try read(database, place, filesGivenUp: filesGivenUp, onResults: onResults)
+      } catch {
+        // A table file of leaves or hints, which are read as it opens.
+        guard case .damaged(let path, _) = error, let file = RocksDBError.tableFile(in: path) else { throw error }
+        do { try DamagedTables.note(String(file.dropFirst()), in: directory) } catch { throw StorageOpenError(error) }
+      }
+    }
+    throw .damaged(path: directory, detail: "\(filesGivenUp) table files were given up, and there are more")
+  }
+
+  /// Table files that one open gives up, each when the one before is gone: a disk that damages more is to be looked at.
+  private static let giveUpsMax = 8
+
+  private static func read(
+    _ database: Database, _ place: Place, filesGivenUp: Int, onResults: @escaping @Sendable () -> Void
+  ) throws(StorageOpenError) -> RocksDBStorage {
+    let (geometry, options) = (place.expected.geometry, place.options)
+    try claim(database, place.expected)
     let lease = try lease(of: database)
-    let contents = OpenedContents(
+    var contents = OpenedContents(
       lease: lease, leaves: try leaves(of: database, geometry),
       hints: try hints(of: database, geometry, keysMax: options.hintKeysMax),
       gaps: try gaps(of: database, geometry, actor: lease?.actor))
+    contents.gaps.onFilesDropped(filesGivenUp)
     return RocksDBStorage(
-      database: database, contents: contents, geometry: geometry, options: options, onResults: onResults)
+      database: database, contents: contents, geometry: geometry, options: options, filesGivenUp: filesGivenUp,
+      onResults: onResults)
   }
 
   private static func prepare(_ directory: String) throws(StorageOpenError) {
@@ -52,7 +76,7 @@ extension RocksDBStorage {
     }
   }
 
-  private static func openDatabase(
+  static func openDatabase(
     _ directory: String, _ options: StorageOptions
   ) throws(StorageOpenError) -> Database {
     do {
@@ -95,7 +119,7 @@ extension RocksDBStorage {
   }
 
   /// Compares what the database says of itself with what is expected, and notes the start that opens it now.
-  private static func claim(_ database: Database, _ expected: StoredIdentity) throws(StorageOpenError) {
+  static func claim(_ database: Database, _ expected: StoredIdentity) throws(StorageOpenError) {
     if let found = try identity(of: database) {
       try compare(found, expected, path: database.directory)
       if found.generation == expected.generation { return }
@@ -145,7 +169,7 @@ extension RocksDBStorage {
     }
   }
 
-  private static func lease(of database: Database) throws(StorageOpenError) -> Lease? {
+  static func lease(of database: Database) throws(StorageOpenError) -> Lease? {
     switch database.get(.meta, LeaseSpace.key, .disk, { [UInt8]($0) }) {
     case .absent: return nil
     case .failed(let error): throw StorageOpenError(error, in: database.directory)

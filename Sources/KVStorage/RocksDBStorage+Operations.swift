@@ -107,7 +107,7 @@ extension RocksDBStorage {
     switch (load, outcome) {
     case (_, .located(let plan)): return onLocated(plan)
     case (_, .dropped(let count)): return onDropped(count)
-    case (.recount(let partition, _), .recounted(let excess)): return onRecounted(partition, excess)
+    case (.recount(let partition, _), .recounted(let recount)): return onRecounted(partition, recount)
     case (.inspect(let key, _), _): return onInspected(key, outcome, results: &results)
     default: break
     }
@@ -269,6 +269,7 @@ extension RocksDBStorage {
     let hasGap = gaps.isOpen(merge.key)
     switch Merge.step(merge.change, onto: current, hasGap: hasGap, id: merge.id, results: &results) {
     case .changed(let stored): gather(merge, from: current, to: stored)
+    case .unchanged where merge.change.staleExpiry(of: current) != nil: dropExpiry(of: merge)
     case .unchanged where !merge.targets.isEmpty: note(merge.targets, merge.key, id: merge.id)
     case .unchanged: acknowledgeUnchanged(merge.key, id: merge.id, results: &results)
     case .refused: break

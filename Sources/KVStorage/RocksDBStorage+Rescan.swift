@@ -101,7 +101,7 @@ extension Database {
 extension Database {
   /// The memtable of leaves is a plain list, which is sorted anew for each reader: cheap for every write, and a second of a
   /// core for a partition when it is full. What it holds goes to a file first when that is more than a few.
-  private func flushLeaves() -> RocksDBError? {
+  func flushLeaves() -> RocksDBError? {
     property("rocksdb.num-entries-active-mem-table", of: .merkle) > 4_096 ? flush(.merkle) : nil
   }
 }

@@ -31,6 +31,8 @@ public final class RocksDBStorage: ShardStorage {
 
   public let directory: String
   public let geometry: ShardGeometry
+  /// Table files with damaged blocks that were given up as it opened; what was in them is a gap now.
+  public let filesGivenUp: Int
   /// The bounds that earlier runs had leased, nil when there were none.
   public let recoveredLease: Lease?
   public private(set) var metrics = StorageMetrics()
@@ -81,11 +83,12 @@ public final class RocksDBStorage: ShardStorage {
 
   init(
     database: Database, contents: OpenedContents, geometry: ShardGeometry, options: StorageOptions,
-    onResults: @escaping @Sendable () -> Void
+    filesGivenUp: Int, onResults: @escaping @Sendable () -> Void
   ) {
     directory = database.directory
     self.geometry = geometry
     self.options = options
+    self.filesGivenUp = filesGivenUp
     self.database = database
     recoveredLease = contents.lease
     records = RecordTable(bytesMax: options.recordCacheBytes)
@@ -143,6 +146,11 @@ public final class RocksDBStorage: ShardStorage {
   public func backgroundFault() -> StorageFault? {
     if let fault { return fault }
     guard !isClosed, database.property("rocksdb.background-errors") > 0 else { return nil }
+    // Every write is answered with what stopped the database, one that writes nothing too.
+    if let error = database.write(WriteBatch(for: database), synced: false), error.kind == .corruption {
+      fault = onFailed(error)
+      return fault
+    }
     let usage = try? DiskUsage(of: directory)
     let isFull = usage.map { $0.availableBytes < UInt64(options.writeBufferBytes) } ?? false
     fault = StorageFault(
@@ -159,7 +167,7 @@ public final class RocksDBStorage: ShardStorage {
     if fault == nil, let batch = gathering { handOver(batch) }
     writer.drain()
     pool.drain()
-    if fault == nil, let error = database.syncLog() { fault = error.fault(in: directory) }
+    if fault == nil, let error = database.syncLog() { fault = onFailed(error) }
     return fault
   }
 

@@ -60,6 +60,8 @@ public struct StorageOptions: Sendable {
     clock_gettime(CLOCK_REALTIME, &now)
     return WallTime(milliseconds: UInt64(now.tv_sec) &* 1_000 &+ UInt64(now.tv_nsec) / 1_000_000)
   }
+  /// Whether anything is compacted unasked.
+  var compacts = true
   /// Called by the writer before each batch is written: tests hold the sync back here.
   var beforeWrite: (@Sendable () -> Void)?
 

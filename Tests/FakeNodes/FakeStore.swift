@@ -116,6 +116,8 @@ extension FakeNode {
       }
       return .rescanned(rescan)
     case .compare: return .comparing(pairs: UInt32(peers.count))
+    case .losses: return .losses(Losses(shards: 1, entries: []))
+    case .acceptLoss: return .accepted(parts: 0)
     case .status:
       return .status(
         RepairStatus(

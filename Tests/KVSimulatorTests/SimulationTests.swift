@@ -84,6 +84,30 @@ struct SimulationTests {
     #expect(try Self.violations(seed, settings + [("operations", "600")]).isEmpty)
   }
 
+  /// No peer knows of a later start of the node, but all hold dots of it that it has not minted: it must notice by these,
+  /// and serve nothing of what it has left until that is whole.
+  @Test(arguments: UInt64(2_791)...2_800)
+  func `hazard 07: a node whose disk forgot what it had synced notices by its own dots`(seed: UInt64) throws {
+    let settings = Shrink.forgottenByDisk.map { ($0.name, $0.value) }
+    #expect(try Self.violations(seed, settings).isEmpty)
+  }
+
+  /// A node that was put back to an old image, and started a dozen times before anybody refused it, had more ancestors than
+  /// it can name, so that no peer could tell: it was confirmed, and answered for what it had lost.
+  @Test func `hazard 07: an old image that is started often is told by its many ancestors`() throws {
+    #expect(try Self.violations(82, []).isEmpty)
+  }
+
+  /// A record that is put aside leaves its expiry entry behind.
+  @Test(arguments: UInt64(2_801)...2_806)
+  func `hazard 41: of damaged records that expire nothing is left over`(seed: UInt64) throws {
+    let settings = [
+      ("faults", "bit-flip"), ("fault-interval", "30"), ("scrub", "400000"), ("expiring", "40"), ("ttl", "500"),
+      ("sweep-interval", "20"), ("sweep-margin", "0"),
+    ]
+    #expect(try Self.violations(seed, settings).isEmpty)
+  }
+
   /// A node whose disks are lost is a stranger from then on: its hints wait for a layout without it, and say nothing.
   @Test(arguments: UInt64(2_761)...2_766)
   func `hazard 17: hints for a node that does not come back neither vanish nor storm`(seed: UInt64) throws {

@@ -64,10 +64,11 @@ extension StorageOperation {
     case .keyDigests(let keys):
       bytes.append(12)
       bytes.append(list: keys) { $0.encode(into: &$1) }
-    case .merge(let key, .sweep(let wall), let hints):
+    case .merge(let key, .sweep(let wall, entry: let at), let hints):
       bytes.append(13)
       key.encode(into: &bytes)
       bytes.append(integer: wall.milliseconds)
+      bytes.append(integer: at.milliseconds)
       bytes.append(nodes: hints)
     case .listExpired(let wall, after: let after, limit: let limit):
       bytes.append(14)
@@ -133,8 +134,8 @@ extension StorageOperation {
     case 12: self = .keyDigests(try reader.list { (reader) throws(DecodeError) in try Key(from: &reader) })
     case 13:
       let key = try Key(from: &reader)
-      let wall = WallTime(milliseconds: try reader.u64())
-      self = .merge(key, .sweep(wall), hints: try reader.nodes())
+      let (wall, at) = (WallTime(milliseconds: try reader.u64()), WallTime(milliseconds: try reader.u64()))
+      self = .merge(key, .sweep(wall, entry: at), hints: try reader.nodes())
     case 14:
       let wall = WallTime(milliseconds: try reader.u64())
       let after = try reader.optional { (reader) throws(DecodeError) in try ExpiryEntry(from: &reader) }

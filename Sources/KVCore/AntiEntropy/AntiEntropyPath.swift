@@ -190,7 +190,7 @@ extension Shard {
     }
     guard let record = try? encoded.decoded() else { return endMend(id, hasFailed: true, now, &effects) }
     onPulled(bytes: mend.key.bytes.count + encoded.bytes.count, mend.exchange, now)
-    if claimsUnminted(record.context) { return haltGoneBack(peer, &effects) }
+    if goBack(record.context, peer, now, &effects) != nil { return endMend(id, hasFailed: true, now, &effects) }
     mends[id]?.theirs = encoded
     if exchanges.isLive(mend.exchange) { exchanges[mend.exchange]?.onRecord(bytes: encoded.bytes.count) }
     effects.append(.store(.merge(mend.key, .join(record)), StorageID(raw: id.raw)))

@@ -10,6 +10,8 @@ extension Shard {
     }
     switch request {
     case .status: effects.append(.respond(.repaired(.status(repairStatus(at: now))), to: client))
+    case .losses: onLossesAsked(client, &effects)
+    case .acceptLoss(let partition): onLossAccepted(partition, client, &effects)
     case .compare(let partition):
       let pairs = schedule.onAsked(partition, at: now.instant)
       effects.append(.respond(.repaired(.comparing(pairs: UInt32(pairs))), to: client))
@@ -27,7 +29,8 @@ extension Shard {
       return Failure(.timedOut, detail: "the deadline had passed on arrival")
     }
     switch request {
-    case .status: return nil
+    case .status, .losses: return nil
+    case .acceptLoss(let partition): return view.standing.failure ?? refusal(of: partition, layout)
     case .rescan(let partition, let leaf, _):
       return refusal(of: partition, layout) ?? (leaf >> UInt32(layout.leafBits) == 0 ? nil : Shard.noSuchLeaf)
         ?? busy()

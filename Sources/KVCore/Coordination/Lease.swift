@@ -20,12 +20,24 @@ struct LeaseState: Equatable, Sendable {
   private(set) var requested: Lease?
   /// Writes that wait for the next block.
   var waiting: [OperationID] = []
+  /// What was handed out under earlier actors, of those that are known, at most.
+  private(set) var spent: [Spent] = []
+
+  struct Spent: Equatable, Sendable {
+    var actor: Actor
+    var sequence: UInt64
+  }
 
   init() {}
 
   /// Everything up to a lease counts as handed out, under whatever actor; a new actor counts from one.
   init(recovered lease: Lease?, actor: Actor) {
-    if let lease, lease.actor == actor, !planted(.dotReused) { next = lease.sequence + 1 }
+    guard let lease else { return }
+    if lease.actor != actor {
+      spent = [Spent(actor: lease.actor, sequence: lease.sequence)]
+    } else if !planted(.dotReused) {
+      next = lease.sequence + 1
+    }
   }
 
   var isRequested: Bool { requested != nil }
@@ -50,6 +62,12 @@ struct LeaseState: Equatable, Sendable {
   mutating func onGranted() {
     granted = requested
     requested = nil
+  }
+
+  /// From now on another actor mints than `old`.
+  mutating func onActor(after old: Actor) {
+    spent.append(Spent(actor: old, sequence: next - 1))
+    onActor()
   }
 
   /// Another actor counts from one, when what was asked for the old one has been answered.
@@ -82,8 +100,8 @@ extension Shard {
 
   /// From now on; what was minted before stays what it is.
   mutating func mintUnder(_ actor: Actor) {
+    lease.onActor(after: self.actor)
     self.actor = actor
-    lease.onActor()
     rebuild.isStale = true
   }
 
@@ -96,7 +114,37 @@ extension Shard {
     for id in waiting { mint(id, now, &effects) }
   }
 
-  /// Whether a history claims dots of this shard's actor that it has not minted. Among peers' records that means that
-  /// this node's data went back in time.
-  func claimsUnminted(_ history: VersionVector) -> Bool { history[actor] > (lease.next - 1) << 8 | 0xff }
+  /// Whether a history claims dots of this shard's actor that it has not minted.
+  func claimsUnminted(_ history: VersionVector) -> Bool { history[actor] > Shard.lastCounter(of: lease.next - 1) }
+
+  /// The same of earlier actors of this node too, as far as it knows how many dots they had.
+  private func isAhead(_ history: VersionVector) -> Bool {
+    claimsUnminted(history)
+      || lease.spent.contains { history[$0.actor] > Shard.lastCounter(of: $0.sequence) && isOfThisLife($0.actor) }
+  }
+
+  private static func lastCounter(of sequence: UInt64) -> UInt64 { sequence << 8 | 0xff }
+
+  /// What was minted before the node began anew its peers hold and it may have lost; all that is being rebuilt.
+  private func isOfThisLife(_ actor: Actor) -> Bool {
+    UInt64(actor.epoch) >= view.life &* NodeState.epochsPerStart
+  }
+
+  /// A peer's record claims dots that this node has not minted: its data went back in time, and no peer knew of a later
+  /// start, or none that could be reached. Who would only stop and be started again would answer, as if it were whole, for
+  /// what it has lost. So it is as one whom peers refuse (`Starts`): from this moment it takes no part, until it has begun
+  /// another life. Nil when the record is none of these.
+  mutating func goBack(
+    _ history: VersionVector, _ peer: NodeID, _ now: Now, _ effects: inout [Effect]
+  ) -> Failure? {
+    guard isAhead(history), !planted(.unmintedIgnored) else { return nil }
+    if wentBackIn != view.life {
+      wentBackIn = view.life
+      view.standing = .overtaken
+      effects.append(.wentBack(saysPeer: peer))
+      // Their dots may be those of other writes.
+      for id in writes.ids where writes[id]?.isAnswered == false { failWrite(id, now, &effects) }
+    }
+    return view.standing.failure
+  }
 }

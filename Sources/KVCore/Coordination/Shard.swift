@@ -24,6 +24,8 @@ public struct Shard: Sendable {
   public internal(set) var reachability = Reachability()
   var clock: HybridClock
   var lease: LeaseState
+  /// The life in which peers were found to hold what this node has not minted.
+  var wentBackIn: UInt64?
   /// Reads of this node's peers, for the hedge's delay.
   var readLatency = LatencyHistogram()
   var hedgeAfter: Span64
@@ -179,6 +181,8 @@ public struct Shard: Sendable {
   private mutating func onView(_ view: ClusterView, _ now: Now, _ effects: inout [Effect]) {
     let life = self.view.life
     self.view = view
+    // Control hears of it later than this shard did.
+    if wentBackIn == view.life { self.view.standing = .overtaken }
     if view.life > life { onLifeLost(now, &effects) }
     if view.epoch > actor.epoch { mintUnder(Actor(node: identity.node, epoch: view.epoch)) }
     ownerSets = Array(repeating: nil, count: view.current?.layout.settings.partitions ?? 0)

@@ -55,6 +55,8 @@ public struct ShardCounters: Equatable, Sendable {
   public var pulls: UInt64 = 0
   public var pulledRecords: UInt64 = 0
   public var pulledBytes: UInt64 = 0
+  /// Parts of the copy that stayed unread, for want of enough owners that are whole, until somebody accepted that.
+  public var lossesAccepted: UInt64 = 0
   /// What the walk for cold damage has read, and how often it came round.
   public var scrubbedBytes: UInt64 = 0
   public var scrubRounds: UInt64 = 0

@@ -241,7 +241,7 @@ extension Shard {
   // MARK: Ends
 
   /// Once the dot may be minted, the write may be there, or appear later.
-  private mutating func failWrite(
+  mutating func failWrite(
     _ id: OperationID, isOver: Bool = false, _ now: Now, _ effects: inout [Effect]
   ) {
     guard let operation = writes[id] else { return }

@@ -14,7 +14,9 @@ import KVModel
 /// again for the next, absent at last. Hence the margin.
 ///
 /// Only the record of a key changes, by the one way in which records change, together with its entry. After a crash the
-/// entry is there exactly when the bytes are; sweeping twice changes nothing.
+/// entry is there exactly when the bytes are; sweeping twice changes nothing. An entry whose record was put aside, or lost
+/// with its table file, has no bytes any more: it goes when the sweep comes by, in one step with the look at the record,
+/// which may have been pulled again meanwhile.
 public struct Sweep: Sendable {
   /// Clocks that differ by what nodes accept of each other (`Limits.clockSkewMsMax`), one ahead and one behind the time,
   /// need a second. The rest is for clocks that are further off until somebody sets them right: a minute of bytes costs
@@ -31,7 +33,7 @@ public struct Sweep: Sendable {
   var isListing = false
   var isLastPage = false
   /// To be swept, last first.
-  var keys: [Key] = []
+  var entries: [ExpiryEntry] = []
   var underWay = 0
   /// Keys that may still be swept before the next tick.
   var allowance = 0
@@ -83,12 +85,13 @@ extension Shard {
 
   private mutating func advanceSweep(_ effects: inout [Effect]) {
     guard let upTo = sweep.upTo else { return }
-    while sweep.underWay < settings.sweepsMax, sweep.allowance > 0, let key = sweep.keys.popLast() {
+    while sweep.underWay < settings.sweepsMax, sweep.allowance > 0, let entry = sweep.entries.popLast() {
       sweep.allowance -= 1
       sweep.underWay += 1
-      effects.append(.store(.merge(key, .sweep(upTo)), StorageID(raw: Shard.sweepID.raw)))
+      let change = Change.sweep(upTo, entry: entry.at)
+      effects.append(.store(.merge(entry.key, change), StorageID(raw: Shard.sweepID.raw)))
     }
-    guard sweep.keys.isEmpty, sweep.isIdle else { return }
+    guard sweep.entries.isEmpty, sweep.isIdle else { return }
     if sweep.isLastPage {
       sweep.upTo = nil
     } else if sweep.allowance > 0 {
@@ -124,9 +127,6 @@ extension Shard {
     sweep.isListing = false
     sweep.isLastPage = page.isLast
     sweep.after = page.entries.last ?? sweep.after
-    // A key with several expired versions is swept once.
-    var keys: [Key] = []
-    for entry in page.entries where keys.last != entry.key { keys.append(entry.key) }
-    sweep.keys = keys.reversed()
+    sweep.entries = page.entries.reversed()
   }
 }

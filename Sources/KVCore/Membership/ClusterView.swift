@@ -19,7 +19,7 @@ public struct ClusterView: Equatable, Sendable {
   public let layouts: [LiveLayout]
   /// Seals context tokens.
   public let secret: ClusterSecret
-  public let standing: Standing
+  public internal(set) var standing: Standing
   public let disk: DiskRoom
   /// The epoch under which this node mints, when it has risen since its shards began; 0 otherwise.
   public let epoch: UInt32

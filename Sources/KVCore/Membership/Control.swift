@@ -101,6 +101,7 @@ public struct Control: Sendable {
     case .measured(let measurements, slow: let slow): onMeasured(measurements, slow, now, &effects)
     case .shardsOpened: onShardsOpened(&effects)
     case .renewEpoch(after: let epoch): onRenewEpoch(after: epoch, &effects)
+    case .wentBack(let node): onWentBack(node, now, &effects)
     case .drain: isDraining = true
     case .drained: onDrained(&effects)
     }

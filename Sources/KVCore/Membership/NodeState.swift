@@ -95,7 +95,7 @@ public struct NodeState: Equatable, Sendable {
 
   /// Epochs that one start may use up. With it every epoch of a start with a given number lies below
   /// `epochsPerStart * (number + 1)`, so that who knows the number of another start knows epochs that it never used.
-  static let epochsPerStart: UInt64 = 256
+  public static let epochsPerStart: UInt64 = 256
 
   /// The epoch after this one, within one start; nil when it has used up its own.
   var nextEpoch: UInt32? {

@@ -17,6 +17,9 @@ import KVModel
 /// successor of that start: under another generation and epoch, with nothing but gaps (`Gap`), and with no word on others'
 /// starts until they have told it.
 ///
+/// Nor need anybody have refused it: a node that meets dots of its own in a peer's record which it has not minted is
+/// overtaken too, by whatever start minted them; what its peers know of its starts it asks them anew.
+///
 /// A restored image, or the older one of two copies of a disk, descends from a start that has been followed by another;
 /// whoever has heard of that other one refuses it. Not noticed: an image of the very start that ran last, and one that
 /// is restored while none of those who know better can be reached.
@@ -40,7 +43,10 @@ enum Starts {
     if planted(.generationNotChecked) { return .accepted }
     guard claim.generation.number > known.number else { return .refused(known: known) }
     if claim.isConfirmed || claim.ancestors.contains(known.nonce) { return .accepted }
-    return claim.ancestors.count == GenerationClaim.ancestorsMax ? .cannotTell : .refused(known: known)
+    // Of so many ancestors one at least is as old as the start that is known, which is none of them.
+    let reachesBack = claim.generation.number - known.number <= UInt64(claim.ancestors.count)
+    let isCutShort = claim.ancestors.count == GenerationClaim.ancestorsMax && !reachesBack
+    return isCutShort ? .cannotTell : .refused(known: known)
   }
 }
 
@@ -139,6 +145,18 @@ extension Control {
   }
 
   // MARK: Beginning anew
+
+  /// Said by shards. No start is known that this one does not descend from: it is taken to be overtaken by itself, so that
+  /// the next one is told from it.
+  mutating func onWentBack(_ node: NodeID, _ now: Now, _ effects: inout [Effect]) {
+    guard state.overtakenBy == nil else { return }
+    state.overtakenBy = state.generation
+    (acceptedBy, witnesses, doubters, silentSince) = ([], [:], [], now.instant)
+    let name = peers.first { $0.member.id == node }?.member.name ?? "\(node)"
+    effects.append(.note(.wentBack(saysPeer: name)))
+    persist(then: .overtaken, &effects)
+    claimStart(now, &effects)
+  }
 
   private mutating func onRefused(_ known: Generation, by member: Member, _ now: Now, _ effects: inout [Effect]) {
     if state.overtakenBy == nil { silentSince = now.instant }

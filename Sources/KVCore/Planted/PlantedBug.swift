@@ -77,6 +77,10 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case leafNotRescanned = "leaf-not-rescanned"
   /// A damaged record is put aside, and the note that says so is lost by a crash.
   case rebuildMarkUnsynced = "rebuild-mark-unsynced"
+  /// The expiry entry of a record that was put aside stays for ever.
+  case staleExpiryKept = "stale-expiry-kept"
+  /// A node goes on though a peer holds dots of its own that it has not minted.
+  case unmintedIgnored = "unminted-ignored"
 }
 
 #if Planted

@@ -37,23 +37,39 @@ public struct Gap: Equatable, Sendable {
   public var isOpen = true
   /// The leaves do not agree with the data yet.
   public var needsRescan = false
+  /// No record was lost, only what follows from them: it is whole as soon as they are scanned.
+  public var hasRecords = false
 
-  public init(part: Part, barred: Actor?, needsRescan: Bool = false) {
+  public init(part: Part, barred: Actor?, needsRescan: Bool = false, hasRecords: Bool = false) {
     self.part = part
     self.barred = barred
     self.needsRescan = needsRescan
+    self.hasRecords = hasRecords
   }
 
   /// Whether no acknowledged write can be missing any more: each other owner was pulled from, and so many of them whole
   /// that no write quorum lies outside of them.
   func isFilled(_ owners: OwnerSet, writeQuorum: Int, at node: NodeID) -> Bool {
-    let others = owners.nodes.filter { $0 != node }
-    if planted(.rebuiltFromOne) { return others.contains(where: hasGiven) }
-    guard !others.isEmpty, others.allSatisfy(hasGiven) else { return false }
+    if planted(.rebuiltFromOne) { return owners.nodes.contains { $0 != node && hasGiven($0) } }
+    guard hasAllThereIs(owners, at: node) else { return false }
     return owners.groups.allSatisfy { group in
       let whole = owners.nodes(of: group).count { $0 != node && pulled.contains($0) }
       return whole >= min(group.count - 1, max(1, group.count - writeQuorum + 1))
     }
+  }
+}
+
+extension Gap {
+  /// Each other owner was pulled from: what they have left is here too.
+  func hasAllThereIs(_ owners: OwnerSet, at node: NodeID) -> Bool {
+    let others = owners.nodes.filter { $0 != node }
+    return !others.isEmpty && others.allSatisfy(hasGiven)
+  }
+
+  /// It has all there is, and that may lack a write that was acknowledged: only who runs the cluster can say that it has to
+  /// do.
+  func isBeyondQuorum(_ owners: OwnerSet, writeQuorum: Int, at node: NodeID) -> Bool {
+    hasAllThereIs(owners, at: node) && !isFilled(owners, writeQuorum: writeQuorum, at: node)
   }
 }
 

@@ -63,6 +63,20 @@ public struct GapIndex: Sendable {
     return .put(gap)
   }
 
+  /// A partition has lost what follows from its records, and none of them. One that has lost records too stays open.
+  public mutating func noteDerived(_ partition: PartitionID) -> Write {
+    sequence += 1
+    var gap = Gap(part: .partition(partition), barred: nil, needsRescan: true, hasRecords: true)
+    if let known = partitions[partition]?.gap {
+      gap = known
+      gap.needsRescan = true
+      // A closed one waits for another actor, and still has to when the scan is done.
+      if !known.isOpen { (gap.isOpen, gap.hasRecords) = (true, true) }
+    }
+    partitions[partition] = Entry(gap: gap, sequence: sequence)
+    return .put(gap)
+  }
+
   /// A damaged record was put aside.
   public mutating func quarantine(_ key: Key) -> Write {
     quarantined += 1
@@ -75,7 +89,8 @@ public struct GapIndex: Sendable {
     var writes: [Write] = []
     for change in changes {
       switch change {
-      case .note(let part): if self[part]?.gap.isOpen != true { writes.append(note(part)) }
+      case .note(let part):
+        if self[part].map({ !$0.gap.isOpen || $0.gap.hasRecords }) ?? true { writes.append(note(part)) }
       case .pulled(let part, let sequence, let node, let isWhole):
         guard var entry = self[part], entry.sequence == sequence, entry.gap.isOpen else { continue }
         entry.gap.pulled.removeAll { $0 == node }
@@ -118,6 +133,10 @@ public struct GapIndex: Sendable {
     // It is ready when the leaves are synced that go with this.
     sequence += 1
     entry.sequence = sequence
+    if entry.gap.hasRecords {
+      entry.gap.hasRecords = false
+      return close(entry)
+    }
     partitions[partition] = entry
     return .put(entry.gap)
   }

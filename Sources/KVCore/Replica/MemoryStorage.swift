@@ -69,6 +69,7 @@ public final class MemoryStorage: ShardStorage {
     /// Of the last gap noted in it.
     var gapSequence: UInt64 = 0
     var quarantined: [(key: Key, bytes: EncodedRecord)] = []
+    var staleExpiries: [StorageSnapshot.Expiry] = []
     var answers: [StorageCompletion] = []
 
     var isEmpty: Bool { answers.isEmpty && writes.isEmpty && gaps.isEmpty }
@@ -404,6 +405,9 @@ public final class MemoryStorage: ShardStorage {
     case .changed(let stored):
       note(targets, key)
       gather(key, from: current, to: stored, id: id)
+    case .unchanged where change.staleExpiry(of: current) != nil:
+      if let at = change.staleExpiry(of: current) { gathered.staleExpiries.append(.init(at: at, key: key.bytes)) }
+      gathered.answers.append(StorageCompletion(id: id, result: .synced))
     case .unchanged where !targets.isEmpty:
       note(targets, key)
       gathered.answers.append(StorageCompletion(id: id, result: .synced))
@@ -452,6 +456,8 @@ public final class MemoryStorage: ShardStorage {
   }
 
   private func apply(_ batch: Batch, results: inout [StorageCompletion]) {
+    // Before the writes of the same batch: an entry that one of them brings is not stale.
+    durable.expiries.subtract(batch.staleExpiries)
     for write in batch.writes {
       countUnswept(write)
       durable.records[write.key] = write.record.encoded.isEmpty ? nil : .intact(write.record)

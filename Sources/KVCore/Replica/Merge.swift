@@ -47,7 +47,7 @@ public enum Merge {
     switch change {
     case .join(let incoming): join(incoming.record, into: current)
     case .mint(let mint): self.mint(mint, onto: current)
-    case .sweep(let wall): .success(sweep(current, at: wall))
+    case .sweep(let wall, entry: _): .success(sweep(current, at: wall))
     }
   }
 
@@ -143,6 +143,15 @@ extension Change {
   }
 }
 
+extension Change {
+  /// The time of the expiry entry by which a sweep came, when a record that it does not change has no such bytes: the
+  /// entry is of a record that was put aside, or lost.
+  public func staleExpiry(of record: Record) -> WallTime? {
+    guard case .sweep(_, let at) = self, !planted(.staleExpiryKept) else { return nil }
+    return RecordDelta.expiries(of: record).contains(at) ? nil : at
+  }
+}
+
 extension Merged {
   fileprivate init(_ outcome: Merge.Outcome, encoded: EncodedRecord) {
     self.init(
@@ -212,7 +221,7 @@ public struct RecordDelta: Equatable, Sendable {
   }
 
   /// Distinct expiries of versions whose bytes are still to be dropped, ascending.
-  static func expiries(of record: Record) -> [WallTime] {
+  public static func expiries(of record: Record) -> [WallTime] {
     var result: [WallTime] = []
     for version in record.versions {
       guard let expiry = version.expiry, case .value = version.content, !result.contains(expiry) else { continue }

@@ -100,8 +100,8 @@ extension Shard {
       return refuse(Failure(.invalidRequest, detail: "the record cannot be decoded"), peer, envelope, now, &effects)
     }
     let record = incoming.record
-    if claimsUnminted(record.context) {
-      return haltGoneBack(peer, &effects)
+    if let failure = goBack(record.context, peer, now, &effects) {
+      return refuse(failure, peer, envelope, now, &effects)
     }
     let owners = owners(of: write.key) ?? OwnerSet()
     guard owners.place(of: identity.node) != nil else {
@@ -172,12 +172,6 @@ extension Shard {
   }
 
   // MARK: Common
-
-  mutating func haltGoneBack(_ peer: NodeID, _ effects: inout [Effect]) {
-    halt(
-      "node \(peer) holds versions that this node's actor \(actor) has not minted yet: the data directory went back "
-        + "in time (an old copy was restored, or another process runs with this node's id)", &effects)
-  }
 
   /// Work that nobody waits for any more is dropped before it is done.
   mutating func dropsExpired(_ envelope: Envelope, _ now: Now) -> Bool {

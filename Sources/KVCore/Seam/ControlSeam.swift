@@ -58,6 +58,8 @@ extension Control {
     case shardsOpened
     /// A shard must not mint in this epoch any more.
     case renewEpoch(after: UInt32)
+    /// A shard has met dots of its own, in a peer's record, that it has not minted.
+    case wentBack(saysPeer: NodeID)
     /// The process is asked to end.
     case drain
     /// Everything that was under way has ended.
@@ -97,6 +99,8 @@ extension Control {
     case confirmed(Generation)
     /// A peer knows of a start that this one does not descend from.
     case overtaken(by: Generation, saysPeer: String)
+    /// A peer holds what this node has not minted.
+    case wentBack(saysPeer: String)
     /// Nobody has heard of a rival: this node goes on as the successor of that start, and rebuilds all of its copies.
     case begunAnew(Generation, after: Generation)
     /// Clients' values are refused from now on, or taken again.

@@ -127,6 +127,9 @@ extension Shard {
     case note(Event)
     /// Parts of the copy have lost dots of this epoch: another one is wanted to mint under. Answered by a `view`.
     case renewEpoch(after: UInt32)
+    /// A peer holds dots that this node has not minted: its data went back in time. The shard takes no part from now on.
+    /// Answered by a `view` of another life.
+    case wentBack(saysPeer: NodeID)
     /// Nothing is acknowledged any more; the process ends with this message.
     case halt(String)
   }
@@ -153,6 +156,8 @@ extension Shard {
     case rebuildBegins(partitions: Int, keys: Int)
     /// It has none any more.
     case rebuilt(records: UInt64, bytes: UInt64, after: Span64)
+    /// Who runs the cluster has said that what is left of these parts has to do.
+    case lossAccepted(PartitionID, parts: Int)
     /// A peer sent a record that cannot be decoded.
     case malformedRecord(from: NodeID)
     /// A stamp lies ahead of this node's clock by more than the bound.

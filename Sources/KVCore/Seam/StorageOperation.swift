@@ -83,8 +83,9 @@ public enum Change: Equatable, Sendable {
   case join(StoredRecord)
   /// A new version, minted here.
   case mint(Mint)
-  /// The bytes of what expired by then are dropped; dot, stamp, expiry and checksum stay.
-  case sweep(WallTime)
+  /// The bytes of what expired by then are dropped; dot, stamp, expiry and checksum stay. So is the expiry entry by which
+  /// it came, of this time, when the record has no such bytes.
+  case sweep(WallTime, entry: WallTime)
 
   public static func join(_ record: Record) -> Change { .join(StoredRecord(record)) }
 }

@@ -5,18 +5,24 @@
 /// | 1 | 0 read leaves again: partition 2, from leaf 4, bytes at most 4 |
 /// | | 1 compare a partition with its other owners now: partition 2 |
 /// | | 2 how comparisons stand: shard 2 |
+/// | | 3 what too many owners have lost: shard 2 |
+/// | | 4 that is accepted, of a partition: partition 2 |
 public enum RepairRequest: Hashable, Sendable {
   /// From a leaf on; no bytes: the root's digest alone.
   case rescan(PartitionID, from: UInt32, bytesMax: UInt32)
   /// Makes the exchanges with all other owners urgent.
   case compare(PartitionID)
   case status(shard: UInt16)
+  /// What of this copy stays unread, since so many owners have lost it that a write may be on none of them any more.
+  case losses(shard: UInt16)
+  /// What the owners have left of it is all there is: it is answered for again.
+  case acceptLoss(PartitionID)
 
   /// The shard, of `shards`, that it is for.
   public func shard(of shards: Int) -> Int {
     switch self {
-    case .rescan(let partition, _, _), .compare(let partition): partition.shard(of: shards)
-    case .status(let shard): Int(shard)
+    case .rescan(let partition, _, _), .compare(let partition), .acceptLoss(let partition): partition.shard(of: shards)
+    case .status(let shard), .losses(let shard): Int(shard)
     }
   }
 
@@ -33,6 +39,12 @@ public enum RepairRequest: Hashable, Sendable {
     case .status(let shard):
       bytes.append(2)
       bytes.append(integer: shard)
+    case .losses(let shard):
+      bytes.append(3)
+      bytes.append(integer: shard)
+    case .acceptLoss(let partition):
+      bytes.append(4)
+      bytes.append(integer: partition.index)
     }
   }
 
@@ -43,6 +55,8 @@ public enum RepairRequest: Hashable, Sendable {
       self = .rescan(partition, from: leaf, bytesMax: try reader.u32())
     case 1: self = .compare(PartitionID(try reader.u16()))
     case 2: self = .status(shard: try reader.u16())
+    case 3: self = .losses(shard: try reader.u16())
+    case 4: self = .acceptLoss(PartitionID(try reader.u16()))
     case let tag: throw .unknownTag(tag)
     }
   }
@@ -50,12 +64,16 @@ public enum RepairRequest: Hashable, Sendable {
 
 /// | body: size | field |
 /// |---|---|
-/// | 1 | 0 read again: `Rescan`; 1 to be compared: pairs 4; 2 how it stands: `RepairStatus` |
+/// | 1 | 0 read again: `Rescan`; 1 to be compared: pairs 4; 2 how it stands: `RepairStatus`; 3 lost: `Losses`; 4 accepted: |
+/// | | parts 4 |
 public enum RepairAnswer: Hashable, Sendable {
   case rescanned(Rescan)
   /// So many comparisons are urgent now that were asked for.
   case comparing(pairs: UInt32)
   case status(RepairStatus)
+  case losses(Losses)
+  /// So many parts of the copy are answered for again.
+  case accepted(parts: UInt32)
 
   func encode(into bytes: inout [UInt8]) {
     switch self {
@@ -68,6 +86,12 @@ public enum RepairAnswer: Hashable, Sendable {
     case .status(let status):
       bytes.append(2)
       status.encode(into: &bytes)
+    case .losses(let losses):
+      bytes.append(3)
+      losses.encode(into: &bytes)
+    case .accepted(let parts):
+      bytes.append(4)
+      bytes.append(integer: parts)
     }
   }
 
@@ -76,6 +100,8 @@ public enum RepairAnswer: Hashable, Sendable {
     case 0: self = .rescanned(try Rescan(from: &reader))
     case 1: self = .comparing(pairs: try reader.u32())
     case 2: self = .status(try RepairStatus(from: &reader))
+    case 3: self = .losses(try Losses(from: &reader))
+    case 4: self = .accepted(parts: try reader.u32())
     case let tag: throw .unknownTag(tag)
     }
   }

@@ -87,6 +87,8 @@ public struct NodeMetrics: Sendable {
     public var gaps = GapCensus()
     /// That this shard has a copy of, and those that lack nothing.
     public var partitions: (whole: Int, owned: Int) = (0, 0)
+    /// Parts of its copy that stay unread until somebody accepts the loss.
+    public var partsBeyondQuorum = 0
     /// Answered writes that wait to hear from their last owners.
     public var lagging = 0
     /// How long the oldest expired bytes have been due to be dropped.

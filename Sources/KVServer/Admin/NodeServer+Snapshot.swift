@@ -146,6 +146,7 @@ extension ShardHost {
     metrics.sweepLagMs = shard.sweepLag.milliseconds
     metrics.gaps = shard.gaps
     metrics.partitions = shard.wholePartitions
+    metrics.partsBeyondQuorum = shard.partsBeyondQuorum
     metrics.shareBytes = rocks?.shareBytes ?? []
     var peers = NodeMetrics.Traffic(links.account)
     peers.connections = UInt64(links.count)

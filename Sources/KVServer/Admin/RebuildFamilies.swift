@@ -16,6 +16,13 @@ extension NodeMetrics {
       .gauge(
         "kvnode_rebuild_keys", "Single keys whose record here was damaged: pulled, and not read.",
         Double(shards.reduce(0) { $0 + $1.gaps.keys })),
+      .gauge(
+        "kvnode_rebuild_beyond_quorum",
+        "Of these, partitions and keys that too many owners have lost: unread until the loss is accepted.",
+        Double(shards.reduce(0) { $0 + $1.partsBeyondQuorum })),
+      .counter(
+        "kvnode_rebuild_losses_accepted_total", "Partitions and keys of which somebody has accepted that.",
+        sum { $0.counters.lossesAccepted }),
       .counter(
         "kvnode_rebuild_pulls_total", "Pulls of a partition from another owner that began.", sum { $0.counters.pulls }),
       .counter("kvnode_rebuild_records_total", "Records that these pulls brought.", sum { $0.counters.pulledRecords }),

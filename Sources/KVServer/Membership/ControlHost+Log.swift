@@ -47,6 +47,15 @@ extension ControlHost {
         there, stop this node and put it back
         """,
         metadata: ["peer": "\(name)", "known": "\(known.number)"])
+    case .wentBack(saysPeer: let name):
+      logger.error(
+        """
+        this node's data went back in time: a peer holds versions of its own that it has not minted; an old copy of the \
+        data directory was restored, or another process runs with a copy of it; this node takes no part until no other \
+        process of it has been heard of for a while, and then rebuilds its copies from its peers; if the latest data \
+        directory is still there, stop this node and put it back
+        """,
+        metadata: ["peer": "\(name)"])
     case .begunAnew(let generation, after: let known):
       logger.warning(
         "no other process of this node is heard of: it goes on, and rebuilds all of its copies from its peers",

@@ -163,6 +163,10 @@ final class ControlHost: @unchecked Sendable {
     loop.execute { [self] in step(.renewEpoch(after: epoch)) }
   }
 
+  func onWentBack(saysPeer peer: NodeID) {
+    loop.execute { [self] in step(.wentBack(saysPeer: peer)) }
+  }
+
   func onMistaken(for peer: NodeID, of cluster: ClusterID) {
     loop.execute { [self] in step(.mistaken(for: peer, of: cluster)) }
   }

@@ -177,6 +177,7 @@ final class ShardHost: @unchecked Sendable {
       if let timers { loop.schedule(at: at.nanoseconds, timer.raw, for: timers) }
     case .note(let event): note(event)
     case .renewEpoch(after: let epoch): node.control.onEpochUsedUp(epoch)
+    case .wentBack(saysPeer: let peer): node.control.onWentBack(saysPeer: peer)
     case .halt(let reason): node.halt(reason)
     }
   }
@@ -202,6 +203,10 @@ final class ShardHost: @unchecked Sendable {
           "records": "\(records)", "bytes": "\(bytes)", "seconds": "\(span.milliseconds / 1_000)",
           "shard": "\(index)",
         ])
+    case .lossAccepted(let partition, let parts):
+      logger.warning(
+        "a loss was accepted: what the owners have left is answered for again; acknowledged writes may be missing",
+        metadata: ["partition": "\(partition)", "parts": "\(parts)", "shard": "\(index)"])
     case .malformedRecord(let peer):
       logger.error("a peer sent a record that cannot be decoded", metadata: ["peer": "\(peer)"])
     case .clockSkew(let peer, let aheadMs):

@@ -30,6 +30,10 @@ extension Simulation {
     case .bitFlip: for place in damaged(by: fault) { flip(nodes[place], fault.detail) }
     case .wipe: wipe(node, for: fault.lasts)
     case .goBack: takeImage(of: node, index, for: fault.lasts)
+    case .diskForgets:
+      if node.condition == .running, !node.takesNoPart, node.images.isEmpty {
+        node.images[index] = (node.state, node.disks.map { $0.image() })
+      }
     }
     queue.push(.faultEnds(index), at: time + fault.lasts)
   }
@@ -41,6 +45,7 @@ extension Simulation {
     switch fault.kind {
     case .crash, .blackout, .restart, .syncFails, .bitFlip, .wipe: break
     case .goBack: restoreImage(of: node, index)
+    case .diskForgets: forget(node, index)
     case .pause: resume(node)
     case .cut, .cutOneWay, .isolate, .halves: for (from, to) in ways(of: fault) { mend(from, to) }
     case .clog: release(from: fault.node, to: fault.peer)
@@ -75,7 +80,7 @@ extension Simulation {
       }
       return ways
     case .crash, .blackout, .restart, .pause, .clog, .clockStep, .clockDayBack, .clockHourAhead, .slowDisk, .syncFails,
-      .diskFull, .diskNearlyFull, .bitFlip, .wipe, .goBack:
+      .diskFull, .diskNearlyFull, .bitFlip, .wipe, .goBack, .diskForgets:
       return []
     }
   }
@@ -139,12 +144,57 @@ extension Simulation {
     queue.push(.start(node: node.index), at: time + 1_000_000)
   }
 
+  /// Once peers hold what the node has not minted then, by which it will be told, and all that it forgets; and only one
+  /// node at a time.
+  private func forget(_ node: SimulatedNode, _ fault: Int) {
+    guard let image = node.images.removeValue(forKey: fault), node.condition == .running,
+      nodes.allSatisfy({ !$0.takesNoPart && hasCaughtUp($0) && !isDamaged($0) }), image.state.life == node.state.life,
+      image.disks.indices.contains(where: { hasMinted(node, beyond: image.disks[$0], shard: $0) }),
+      haveAll(besides: node, beyond: image.disks)
+    else { return }
+    crash(node, keepsTail: false)
+    trace.line(time) { "\(node.name)'s disks forget what they synced last" }
+    node.disks = image.disks
+    node.livesFrom = node.state.life
+    hasDamage = true
+    queue.push(.start(node: node.index), at: time + 1_000_000)
+  }
+
+  /// Whether each other node's copies are those of `node` wherever those have changed since `disks`.
+  private func haveAll(besides node: SimulatedNode, beyond disks: [SimulatedDisk]) -> Bool {
+    func records(_ disks: [SimulatedDisk]) -> [[UInt8]: EncodedRecord] {
+      Dictionary(disks.flatMap { $0.snapshot().records }.map { ($0.key, $0.record) }) { first, _ in first }
+    }
+    let before = records(disks)
+    let changed = records(node.disks).filter { before[$0.key] != $0.value }
+    return nodes.filter { $0.index != node.index }.allSatisfy { other in
+      let theirs = records(other.disks)
+      return changed.allSatisfy { theirs[$0.key] == $0.value }
+    }
+  }
+
+  private func hasMinted(_ node: SimulatedNode, beyond disk: SimulatedDisk, shard: Int) -> Bool {
+    // What it minted in an earlier life it has lost before.
+    guard let lease = disk.recoveredLease,
+      UInt64(lease.actor.epoch) >= node.state.life * NodeState.epochsPerStart
+    else { return false }
+    let others = nodes.filter { $0.index != node.index }
+    return others.flatMap(\.disks).flatMap { $0.snapshot().records }.contains { entry in
+      guard let key = entry.key.withUnsafeBytes(Key.init(stored:)), let record = try? entry.record.decoded() else {
+        return false
+      }
+      let partition = key.token.partition(bits: options.partitionBits)
+      return partition.shard(of: node.shards.count) == shard
+        && record.context[lease.actor] > lease.sequence << 8 | 0xff
+    }
+  }
+
   private func lacks(_ key: Key, _ disk: SimulatedDisk) -> Bool {
     let snapshot = disk.snapshot()
     return snapshot.openGaps.contains { $0.part == .key(key) } || snapshot.damaged.contains { $0.key == key.bytes }
   }
 
-  private func hasCaughtUp(_ node: SimulatedNode) -> Bool {
+  func hasCaughtUp(_ node: SimulatedNode) -> Bool {
     guard let livesFrom = node.livesFrom else { return true }
     return node.state.life > livesFrom && !node.disks.contains { !$0.snapshot().openGaps.isEmpty }
   }

@@ -180,12 +180,15 @@ extension Simulation {
     }
   }
 
-  /// What expired while the workload went on has been due for long: no copy that can be read has its bytes yet.
+  /// What expired while the workload went on has been due for long: no copy that can be read has its bytes yet, and no
+  /// entry stands for bytes that are gone.
   private func awaitSweeps(_ core: [Int]) {
     guard options.sweeps.intervalMs > 0 else { return }
     let end = time + Simulation.convergenceSpan
     while violations.isEmpty, let late = nodeWithExpiredBytes(among: core) {
-      if time >= end { return fail(Violation(.bounded, "\(late) keeps the bytes of what expired long ago")) }
+      if time >= end {
+        return fail(Violation(.bounded, "\(late) keeps the bytes, or the entry, of what expired long ago"))
+      }
       runEvents(for: 250_000_000) { false }
     }
   }
@@ -195,7 +198,9 @@ extension Simulation {
       let late = options.sweeps.marginMs + Sweep.marginMin.milliseconds + 2 * options.sweeps.intervalMs
       let due = WallTime(milliseconds: now(nodes[node]).wall.milliseconds - late)
       return nodes[node].disks.contains { disk in
-        disk.snapshot().records.contains { entry in
+        let snapshot = disk.snapshot()
+        if snapshot.expiries.contains(where: { $0.at <= due }) { return true }
+        return snapshot.records.contains { entry in
           guard let record = try? entry.record.decoded() else { return false }
           return record.versions.contains { $0.isExpired(at: due) && $0.valueBytes > 0 }
         }

@@ -230,7 +230,7 @@ extension Simulation {
         {
           fail(violation)
         }
-        if case .merge(let key, .sweep(let due), _) = operation { checkSweep(of: key, due, by: node) }
+        if case .merge(let key, .sweep(let due, entry: _), _) = operation { checkSweep(of: key, due, by: node) }
         node.disks[shard].submit(operation, id: id, results: &results)
       case .schedule(let timer, at: let at):
         let due = node.clock.time(of: at)
@@ -240,6 +240,7 @@ extension Simulation {
         }
       case .note(let event): trace.line(time) { "\(node.name)/\(shard) notes \(event)" }
       case .renewEpoch(after: let epoch): stepControl(node, .renewEpoch(after: epoch))
+      case .wentBack(saysPeer: let peer): stepControl(node, .wentBack(saysPeer: peer))
       case .halt(let reason): halt(node, reason)
       }
     }
@@ -334,7 +335,7 @@ extension StorageOperation {
     case .forgetMarks(let target, let partition, _): "forget marks of partition \(partition) for \(target)"
     case .countHints: "count hints"
     case .keyDigests(let keys): "digests of \(keys.count) keys"
-    case .merge(let key, .sweep(let wall), _): "sweep \(key.text), due at \(wall.milliseconds)"
+    case .merge(let key, .sweep(let wall, entry: _), _): "sweep \(key.text), due at \(wall.milliseconds)"
     case .listExpired(let wall, _, _): "list what is due at \(wall.milliseconds)"
     case .rescan(let partition, let leaf, _): "read partition \(partition) again from leaf \(leaf)"
     case .listGaps: "list gaps"

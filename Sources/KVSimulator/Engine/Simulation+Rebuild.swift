@@ -31,6 +31,9 @@ extension Simulation {
   /// What is damaged or may be missing; nil when there is nothing.
   private func missing(among core: [Int]) -> String? {
     for index in core {
+      if !nodes[index].isStranger, nodes[index].livesFrom == nodes[index].state.life {
+        return "\(nodes[index].name) goes on as if its data had not gone back in time"
+      }
       for disk in nodes[index].disks {
         let snapshot = disk.snapshot()
         if let gap = snapshot.openGaps.first { return "\(nodes[index].name) has a gap: \(gap)" }

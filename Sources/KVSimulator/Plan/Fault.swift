@@ -37,6 +37,14 @@ public struct Fault: Equatable, Sendable {
     /// A node runs on an old image of its disks: taken when the fault begins, put back when it ends. It begins anew, and
     /// rebuilds its copies.
     case goBack = "go-back"
+    /// The disks of a node lose the end of what they had synced, as a drive may that lies about it when its power fails: they
+    /// are again as they were when the fault began. Its peers know of no later start; they hold dots that it has not minted.
+    ///
+    /// Only where all other copies have what it forgets, since nobody can tell at once; so it is not drawn.
+    case diskForgets = "disk-forgets"
+
+    /// What a seed draws from.
+    static let drawn = allCases.filter { $0 != .diskForgets }
 
     /// After these clocks may be further apart than is promised.
     static let steppingClocks: Set<Kind> = [.clockStep, .clockDayBack, .clockHourAhead]
@@ -44,6 +52,7 @@ public struct Fault: Equatable, Sendable {
     /// What hints alone do not outlast: a coordinator that dies between its answer and its hint, and data that are lost.
     static let beyondHints: Set<Kind> = [
       .crash, .blackout, .restart, .syncFails, .diskFull, .bitFlip, .wipe, .goBack, .clockDayBack,
+      .diskForgets,
     ]
   }
 
@@ -85,6 +94,10 @@ public struct Fault: Equatable, Sendable {
         fault.node = victims[prng.index(victims.count)]
         // Wiping is for good, and one damaged copy after the other takes the node away: not at every turn.
         if !prng.chance(1, of: 10) { continue }
+      case .diskForgets:
+        if options.nodes > options.copies || options.readQuorum < 2 { continue }
+        // Long enough for a lease to be used up.
+        fault.lasts *= 10
       case .pause: fault.lasts = min(fault.lasts, 120_000_000_000)
       case .crash, .blackout, .restart, .cut, .cutOneWay, .isolate, .halves, .clog, .clockStep, .clockDayBack,
         .clockHourAhead, .slowDisk, .syncFails, .diskFull, .diskNearlyFull:

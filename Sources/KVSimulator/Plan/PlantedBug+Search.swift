@@ -12,12 +12,25 @@ extension PlantedBug {
         .init("faults", "bit-flip,crash,blackout"), .init("fault-interval", "30"), .init("scrub", "400000"),
       ]
     case .rebuiltFromOne: Shrink.damageOnAllButOne
+    case .unmintedIgnored: Shrink.forgottenByDisk
+    case .staleExpiryKept:
+      [
+        .init("faults", "bit-flip"), .init("fault-interval", "30"), .init("scrub", "400000"), .init("expiring", "40"),
+        .init("ttl", "500"), .init("sweep-interval", "20"), .init("sweep-margin", "0"),
+      ]
     default: []
     }
   }
 }
 
 extension Shrink {
+  /// Disks that lose the end of what they had synced, while all other copies have it.
+  public static let forgottenByDisk: [Setting] = [
+    .init("nodes", "3"), .init("copies", "3"), .init("read-quorum", "2"), .init("faults", "disk-forgets"),
+    .init("fault-interval", "20"), .init("keys", "10"), .init("weak-reads", "0"), .init("exchange-interval", "20"),
+    .init("operations", "3000"),
+  ]
+
   /// Copies that have every write, and bits that flip in all of them but one: HAZARDS.md row 41.
   public static let damageOnAllButOne: [Setting] = [
     .init("nodes", "3"), .init("copies", "3"), .init("write-quorum", "3"), .init("faults", "bit-flip,crash"),

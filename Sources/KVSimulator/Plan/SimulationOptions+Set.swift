@@ -13,7 +13,8 @@ extension SimulationOptions {
     ("duplicates", "of ten thousand messages"), ("clogged", "of ten thousand messages"),
     ("clock-offset", "milliseconds"), ("slow-reads", "of a million"), ("read-errors", "of a million slow reads"),
     ("lost", "of ten thousand requests"),
-    ("retries", "of a hundred"), ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
+    ("retries", "of a hundred"), ("weak-reads", "of a hundred"),
+    ("cancels", "of a hundred"), ("strays", "of a hundred"), ("shards", "1 to 8, of all"),
     ("exchange-interval", "milliseconds, 0 = never"), ("hints", "keys of each shard, or none"),
     ("sweep-interval", "milliseconds, 0 = never"), ("sweep-margin", "milliseconds"), ("ttl", "milliseconds at most"),
     ("deletes", "weight of deletes, with a context and without"),
@@ -42,6 +43,7 @@ extension SimulationOptions {
     case "read-errors": disks.readError = UInt64(try whole(value, 0, 1_000_000, name))
     case "lost": workload.lost = UInt64(try whole(value, 0, 10_000, name))
     case "retries": workload.retries = UInt64(try whole(value, 0, 100, name))
+    case "weak-reads": workload.weakReads = UInt64(try whole(value, 0, 100, name))
     case "cancels": workload.cancels = UInt64(try whole(value, 0, 100, name))
     case "strays": workload.strayRequests = UInt64(try whole(value, 0, 100, name))
     case "shards":

@@ -239,7 +239,7 @@ public struct SimulationOptions: Equatable, Sendable {
   }
 
   private mutating func drawFaults(_ prng: inout PRNG) {
-    for kind in Fault.Kind.allCases where prng.chance(1, of: 2) { faults.insert(kind) }
+    for kind in Fault.Kind.drawn where prng.chance(1, of: 2) { faults.insert(kind) }
     faultInterval = [30_000_000, 150_000_000, 700_000_000][prng.index(3)]
   }
 

@@ -37,7 +37,7 @@ enum Load: Sendable {
     case located(DropPlan?)
     /// How many files are gone.
     case dropped(Int)
-    case recounted([(place: LeafPlace, digest: Digest)])
+    case recounted(Recount)
     /// The record's bytes are damaged.
     case damaged
     case failed(RocksDBError)

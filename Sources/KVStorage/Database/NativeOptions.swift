@@ -112,6 +112,7 @@ struct NativeOptions {
     let result = rocksdb_options_create_copy(base)!
     rocksdb_options_set_block_based_table_factory(result, table)
     rocksdb_options_set_level_compaction_dynamic_level_bytes(result, 1)
+    if !options.compacts { rocksdb_options_set_disable_auto_compactions(result, 1) }
     rocksdb_options_set_compression(result, options.compression.native)
     rocksdb_options_set_bottommost_compression(result, options.bottommostCompression.native)
     switch family {

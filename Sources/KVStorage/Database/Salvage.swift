@@ -11,24 +11,59 @@ struct Inspection: Sendable {
   var excess = Digest.zero
 }
 
+/// What a scan of a partition has found that follows from its records.
+struct Recount: Sendable {
+  /// Leaves that have more or less than their records account for, and by what.
+  var excess: [(place: LeafPlace, digest: Digest)] = []
+  /// Of all versions whose bytes are to be dropped.
+  var expiries: [ExpiryEntry] = []
+}
+
 /// Which table files must go so that one with a damaged block goes, and what they may hold.
 struct DropPlan: Sendable {
+  let family: Family
   let file: String
   /// Files of level 0, oldest first: only the oldest can go, and only when there is nothing below.
   let levelZero: [String]
   /// Files of the other levels that lie within these bounds go.
   let range: (first: [UInt8], last: [UInt8])?
-  let firstToken: UInt64
-  let lastToken: UInt64
+  /// Keys of the family: nothing outside of them goes.
+  let first: [UInt8]
+  let last: [UInt8]
+
+  /// Whether the files may hold something of a partition.
+  func touches(_ partition: PartitionID, _ geometry: ShardGeometry) -> Bool {
+    let index = UInt64(partition.index)
+    switch family {
+    case .data:
+      let (from, to) = (token(first), token(last))
+      let bits = UInt64(64 - geometry.partitionBits)
+      let start = geometry.partitionBits == 0 ? 0 : index << bits
+      let end = geometry.partitionBits == 0 ? UInt64.max : start | ((1 << bits) - 1)
+      return end >= from && start <= to
+    case .merkle: return index >= token(first) >> 48 && index <= token(last) >> 48
+    // By time, and by target: anything.
+    case .expiry: return true
+    case .hints, .meta, .unused: return false
+    }
+  }
+
+  /// The first eight bytes of a key, as far as it has them.
+  private func token(_ key: [UInt8]) -> UInt64 {
+    (0..<8).reduce(0) { $0 << 8 | ($1 < key.count ? UInt64(key[$1]) : 0) }
+  }
 }
 
 extension RocksDBError {
-  /// The table file that a corruption was found in: `…/000012.sst offset 8192 size 4061`.
-  var tableFile: String? {
+  /// The table file that a corruption was found in, as `/000012.sst`: the text has `…/000012.sst offset 8192 size 4061`.
+  var tableFile: String? { RocksDBError.tableFile(in: text) }
+
+  /// The first name of a table file in a text.
+  static func tableFile(in text: String) -> String? {
     let bytes = Array(text.utf8)
     let suffix = Array(".sst".utf8)
     guard bytes.count > suffix.count else { return nil }
-    for end in 0..<(bytes.count - suffix.count) where bytes[end...].starts(with: suffix) {
+    for end in 0...(bytes.count - suffix.count) where bytes[end...].starts(with: suffix) {
       let digits = bytes[..<end].reversed().prefix { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
       if !digits.isEmpty { return "/" + String(decoding: digits.reversed(), as: UTF8.self) + ".sst" }
     }
@@ -61,18 +96,18 @@ extension Database {
     }
   }
 
-  /// Nil when the file is none of the records' any more.
-  func plan(toDrop file: String) -> DropPlan? {
-    let tables = tables(of: .data)
+  /// Nil when the file is none of the family's any more.
+  func plan(toDrop file: String, of family: Family = .data) -> DropPlan? {
+    let tables = tables(of: family)
     guard let broken = tables.first(where: { $0.name == file }) else { return nil }
-    if broken.level > 0 { return plan(broken, levelZero: [], below: [broken]) }
+    if broken.level > 0 { return plan(family, broken, levelZero: [], below: [broken]) }
     // Names of one length ascend with age; of level 0 only the oldest file can go.
     let older = tables.filter { $0.level == 0 && ($0.name.count, $0.name) <= (file.count, file) }
       .sorted { ($0.name.count, $0.name) < ($1.name.count, $1.name) }
-    return plan(broken, levelZero: older, below: tables.filter { $0.level > 0 })
+    return plan(family, broken, levelZero: older, below: tables.filter { $0.level > 0 })
   }
 
-  private func plan(_ broken: Table, levelZero: [Table], below: [Table]) -> DropPlan? {
+  private func plan(_ family: Family, _ broken: Table, levelZero: [Table], below: [Table]) -> DropPlan? {
     func earlier(_ a: [UInt8], _ b: [UInt8]) -> Bool { a.lexicographicallyPrecedes(b) }
     let all = levelZero + below
     guard let first = all.map(\.smallest).min(by: earlier), let last = all.map(\.largest).max(by: earlier) else {
@@ -80,28 +115,26 @@ extension Database {
     }
     let belowFirst = below.map(\.smallest).min(by: earlier)
     let belowLast = below.map(\.largest).max(by: earlier)
-    func token(_ key: [UInt8]) -> UInt64 { key.prefix(8).reduce(0) { $0 << 8 | UInt64($1) } }
     return DropPlan(
-      file: broken.name, levelZero: levelZero.map(\.name),
-      range: belowFirst.flatMap { first in belowLast.map { (first, $0) } },
-      firstToken: token(first), lastToken: token(last))
+      family: family, file: broken.name, levelZero: levelZero.map(\.name),
+      range: belowFirst.flatMap { first in belowLast.map { (first, $0) } }, first: first, last: last)
   }
 
   /// The number of files that are gone; zero when the one that had to go is still there: it may be in use.
   func drop(_ plan: DropPlan) -> Int {
-    let before = tables(of: .data).count
+    let before = tables(of: plan.family).count
     var error: UnsafeMutablePointer<CChar>?
     if let range = plan.range {
       range.first.withUnsafeBytes { first in
         range.last.withUnsafeBytes { last in
           rocksdb_delete_file_in_range_cf(
-            handle, families[Family.data.rawValue], first.characters, first.count, last.characters, last.count, &error)
+            handle, families[plan.family.rawValue], first.characters, first.count, last.characters, last.count, &error)
         }
       }
       _ = RocksDBError(taking: error)
     }
     for file in plan.levelZero { rocksdb_delete_file(handle, file) }
-    let after = tables(of: .data)
+    let after = tables(of: plan.family)
     return after.contains { $0.name == plan.file } ? 0 : max(1, before - after.count)
   }
 
@@ -112,29 +145,30 @@ extension Database {
     var inspection = Inspection(place: place)
     let result = compare(place, toNext: false, geometry) { _, digest in
       inspection.excess = digest
-    } onDamaged: {
-      inspection.damaged.append(($0, $1))
+    } onRecord: { key, record, bytes in
+      if record == nil { inspection.damaged.append((key, [UInt8](bytes))) }
     }
     return result.map { .failure($0) } ?? .success(inspection)
   }
 
-  /// The same for all leaves of a partition: those that differ.
-  func recount(
-    _ partition: PartitionID, _ geometry: ShardGeometry
-  ) -> Result<[(place: LeafPlace, digest: Digest)], RocksDBError> {
-    var excess: [(place: LeafPlace, digest: Digest)] = []
+  /// The same for all leaves of a partition: those that differ; and what expires of its records.
+  func recount(_ partition: PartitionID, _ geometry: ShardGeometry) -> Result<Recount, RocksDBError> {
+    var recount = Recount()
     let first = LeafPlace(partition: partition, leaf: 0)
     let result = compare(first, toNext: true, geometry) { place, digest in
-      if digest != .zero { excess.append((place, digest)) }
-    } onDamaged: { _, _ in
+      if digest != .zero { recount.excess.append((place, digest)) }
+    } onRecord: { key, record, _ in
+      guard let record else { return }
+      recount.expiries += RecordDelta.expiries(of: record).map { ExpiryEntry(at: $0, key: key) }
     }
-    return result.map { .failure($0) } ?? .success(excess)
+    return result.map { .failure($0) } ?? .success(recount)
   }
 
   private func compare(
     _ first: LeafPlace, toNext isPartition: Bool, _ geometry: ShardGeometry,
-    onExcess: (LeafPlace, Digest) -> Void, onDamaged: (Key, [UInt8]) -> Void
+    onExcess: (LeafPlace, Digest) -> Void, onRecord: (Key, Record?, UnsafeRawBufferPointer) -> Void
   ) -> RocksDBError? {
+    if let error = flushLeaves() { return error }
     func isWithin(_ place: LeafPlace) -> Bool { isPartition ? place.partition == first.partition : place == first }
 
     var digests: [LeafPlace: Digest] = [:]
@@ -154,11 +188,9 @@ extension Database {
         guard let key = Key(stored: bytes) else { return true }
         let place = LeafPlace(of: key, geometry)
         guard isWithin(place) else { return false }
-        if let record = try? EncodedRecord.decode(value) {
-          digests[place, default: .zero].combine(record.digest(of: key, seed: geometry.digestSeed))
-        } else {
-          onDamaged(key, [UInt8](value))
-        }
+        let record = try? EncodedRecord.decode(value)
+        if let record { digests[place, default: .zero].combine(record.digest(of: key, seed: geometry.digestSeed)) }
+        onRecord(key, record, value)
         return true
       }
     }

@@ -74,6 +74,13 @@ enum FileSystem {
     try syncDirectory(directory)
   }
 
+  /// Removes a file, if it is there; a crash does not bring it back.
+  static func remove(_ name: String, in directory: String) throws(FileError) {
+    let path = directory + "/" + name
+    do throws(FileError) { try call("unlink", path) { unlink(path) } } catch  where error.code == ENOENT {}
+    try syncDirectory(directory)
+  }
+
   private static func writeSynced(_ bytes: [UInt8], to path: String) throws(FileError) {
     let descriptor = try open(path, O_WRONLY | O_CREAT | O_TRUNC)
     defer { close(descriptor) }

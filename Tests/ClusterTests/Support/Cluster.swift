@@ -108,6 +108,16 @@ final class Cluster: Sendable {
     try await awaitServing()
   }
 
+  /// Stops these in order, and flips a bit in the largest table file of each. What a killed node has in its log lies in table
+  /// files after its next start.
+  func damage(_ numbers: [Int]) async throws {
+    for number in numbers {
+      try await self[number].kill()
+      try await restart([number])
+      try await self[number].flipBit()
+    }
+  }
+
   // MARK: Waiting
 
   func awaitListening() async throws {

@@ -124,6 +124,20 @@ final class NodeProcess: Sendable {
     return (end, begin.duration(to: .now))
   }
 
+  /// Stops the node, and flips a bit in its largest table file.
+  func flipBit() async throws {
+    let (end, _) = try await terminate()
+    guard end == .exited(0) else { throw HarnessError("n\(number) did not stop in order: \(end)") }
+    let names = data + ".tables"
+    try await Files.run("/bin/sh", "-c", "ls -S \(data)/shard-0/*.sst > \(names)")
+    guard let table = try Files.text(names).split(separator: "\n").first.map(String.init) else {
+      throw HarnessError("n\(number) has no table file")
+    }
+    var bytes = try Files.read(table)
+    bytes[bytes.count / 3] ^= 1
+    try Files.write(bytes, to: table)
+  }
+
   /// How it ended by itself.
   func ended(within limit: Duration) async throws -> Child.End {
     try await current().ended(within: limit, "n\(number)")

@@ -42,7 +42,7 @@ struct HandoffPathTests {
       case .send(let message, to: let node, let envelope): sent.append((message, node, envelope))
       case .respond(let response, to: _): answers.append(response)
       case .schedule(let timer, at: let at): timers.append((at, timer))
-      case .note, .renewEpoch, .halt: break
+      case .note, .renewEpoch, .wentBack, .halt: break
       case .store(let operation, let id):
         switch operation {
         case .listGaps, .scrub: break

@@ -28,6 +28,12 @@ struct StartsTests {
     #expect(verdict(Self.claim(6, after: [5])) == .refused(known: known), "an old image")
     #expect(verdict(Self.claim(7, nonce: 999, after: [6])) == .refused(known: known), "a copy of the disk")
     #expect(verdict(Self.claim(9, nonce: 999, after: [6, 5])) == .refused(known: known), "an old image, started often")
+    // Started often in its life, and twice since the image was put back: no start that its peers know is missing from so
+    // many (kvsim seed 82: such a node was confirmed, since nobody could tell).
+    let all = (0..<UInt64(GenerationClaim.ancestorsMax)).map { 900 + $0 }
+    #expect(verdict(Self.claim(9, nonce: 999, after: all)) == .refused(known: known))
+    #expect(verdict(Self.claim(7 + UInt64(all.count), nonce: 999, after: all)) == .refused(known: known))
+    #expect(verdict(Self.claim(8 + UInt64(all.count), nonce: 999, after: all)) == .cannotTell)
     let many = (20..<(20 + UInt64(GenerationClaim.ancestorsMax))).reversed()
     #expect(verdict(Self.claim(200, after: Array(many))) == .cannotTell)
     #expect(verdict(Self.claim(200, after: Array(many), isConfirmed: true)) == .accepted)

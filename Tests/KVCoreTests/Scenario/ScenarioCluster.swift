@@ -116,6 +116,7 @@ struct ScenarioCluster {
     case .send(let message, to: let node, let envelope): send(message, envelope, from: index, to: node)
     case .store(let operation, let id): store(operation, id, at: index)
     case .schedule(let timer, at: let at): nodes[index].timers.append((at, timer))
+    case .wentBack(saysPeer: let peer): lines.append("n\(index + 1) has gone back in time, says \(peer)")
     case .renewEpoch(after: let epoch): lines.append("n\(index + 1) wants another epoch than \(epoch)")
     case .note(let event): lines.append("n\(index + 1) notes \(event)")
     case .halt(let reason):

@@ -87,6 +87,7 @@ extension PRNG {
     return pick([
       .rescan(partition, from: UInt32(truncatingIfNeeded: number()), bytesMax: UInt32(truncatingIfNeeded: number())),
       .compare(partition), .status(shard: UInt16(truncatingIfNeeded: number())),
+      .losses(shard: UInt16(truncatingIfNeeded: number())), .acceptLoss(partition),
     ])
   }
 
@@ -105,7 +106,13 @@ extension PRNG {
     }
     return pick([
       .rescanned(rescan), .comparing(pairs: UInt32(below(100))),
-      .status(RepairStatus(shards: UInt16(below(64)), peers: peers)),
+      .status(RepairStatus(shards: UInt16(below(64)), peers: peers)), .accepted(parts: UInt32(below(100))),
+      .losses(
+        Losses(
+          shards: UInt16(below(64)),
+          entries: list(0...4) { random in
+            Losses.Entry(partition: PartitionID(UInt16(random.below(1 << 16))), keys: UInt32(random.below(9)))
+          })),
     ])
   }
 

@@ -69,7 +69,7 @@ struct ExchangeBench {
         case .store(let operation, let id): store.submit(operation, id: id, results: &results)
         case .send(let message, to: let node, let envelope): send(message, to: node, envelope)
         case .respond(let response, to: _): answers.append(response)
-        case .schedule, .renewEpoch, .note, .halt: break
+        case .schedule, .renewEpoch, .wentBack, .note, .halt: break
         }
         while !results.isEmpty {
           let batch = results

@@ -16,7 +16,8 @@ extension StorageContract {
 
   @discardableResult
   private static func sweep(_ store: StoreUnderTest, _ text: String, _ milliseconds: UInt64) -> Merged.Swept? {
-    let answers = store.wait(for: store.turn(.merge(key(text), .sweep(at(milliseconds)))), answers: 2)
+    let change = Change.sweep(at(milliseconds), entry: at(milliseconds))
+    let answers = store.wait(for: store.turn(.merge(key(text), change)), answers: 2)
     guard case .merged(let merged)? = answers.first, answers.last == .synced else { return nil }
     return merged.swept
   }
@@ -98,13 +99,48 @@ extension StorageContract {
     #expect(store.values(key("b")) == [] && store.snapshot().expiries == [])
   }
 
+  /// What was put aside has no bytes that could expire; what is pulled again has.
+  static func dropsStaleEntries(_ store: StoreUnderTest) {
+    store.merge(key("a"), mint(1, "gone", expiry: at(1_000)))
+    guard case .record(let encoded) = store.read(key("a")), let whole = try? encoded.decoded() else {
+      Issue.record("no record")
+      return
+    }
+    store.damage(key("a"))
+    _ = store.read(key("a"))
+    store.wait(for: store.turn(.changeGaps([])))
+    #expect(store.read(key("a")) == .incomplete(.empty))
+    #expect(due(store, 1_000)?.entries == [ExpiryEntry(at: at(1_000), key: key("a"))])
+    // Not by a sweep that came by another entry.
+    store.wait(for: store.turn(.merge(key("a"), .sweep(at(2_000), entry: at(2_000)))), answers: 2)
+    #expect(store.snapshot().expiries.count == 1)
+    #expect(sweep(store, "a", 1_000) == .nothing)
+    #expect(store.snapshot().expiries == [] && due(store, 1_000)?.entries == [])
+    store.crash()
+    #expect(store.snapshot().expiries == [])
+    // Pulled again, and swept in the same turn by the stale entry: its own stays, with its bytes.
+    store.merge(key("a"), .join(whole))
+    #expect(store.snapshot().expiries.map(\.at) == [at(1_000)])
+    #expect(sweep(store, "a", 999) == .nothing)
+    let sweep = store.submit(.merge(key("b"), .sweep(at(1_000), entry: at(1_000))))
+    let join = store.submit(.merge(key("b"), .join(whole)))
+    store.endTurn()
+    store.wait(for: sweep, answers: 2)
+    store.wait(for: join, answers: 2)
+    let found = store.snapshot()
+    #expect(Set(found.expiries.map(\.key)) == [key("a").bytes, key("b").bytes])
+    #expect(found.leaves == found.recomputedLeaves(testGeometry))
+    #expect(Self.sweep(store, "a", 1_000)?.versions == 1 && Self.sweep(store, "b", 1_000)?.versions == 1)
+    #expect(store.snapshot().expiries == [])
+  }
+
   static func sweepsAllOrNothing(_ store: StoreUnderTest, after crash: Crash) {
     for counter in 1...3 as ClosedRange<UInt64> {
       store.merge(key("k\(counter)"), mint(counter, "v\(counter)", expiry: at(1_000)))
     }
     store.holdSyncs()
     for counter in 1...3 {
-      store.turn(.merge(key("k\(counter)"), .sweep(at(1_000))))
+      store.turn(.merge(key("k\(counter)"), .sweep(at(1_000), entry: at(1_000))))
       if counter == 1 { store.waitForHeldSync() }
     }
     store.crash(crash)
@@ -127,7 +163,7 @@ extension StorageContract {
         key, mint(UInt64(place + 1), place % 5 == 1 ? nil : "value \(place)", expiry: place % 5 == 1 ? nil : expiry))
     }
     for place in stride(from: 0, to: 40, by: 4) where place % 5 != 1 {
-      store.wait(for: store.turn(.merge(keys[place], .sweep(at(1_000)))), answers: 2)
+      store.wait(for: store.turn(.merge(keys[place], .sweep(at(1_000), entry: at(1_000)))), answers: 2)
     }
     let partitions = Set(keys.map { LeafPlace(of: $0, testGeometry).partition }).sorted()
     var whole = Rescan()

@@ -84,6 +84,11 @@ import Testing
     StorageContract.sweptStaysSwept(kind.make())
   }
 
+  @Test(arguments: StoreKind.damaging)
+  func `the expiry entry of a record that was put aside goes when the sweep comes by`(kind: StoreKind) {
+    StorageContract.dropsStaleEntries(kind.make())
+  }
+
   @Test(arguments: StoreKind.allCases, [Crash.powerCut, .death])
   func `a crash during a sweep leaves the bytes and their entry, or neither`(kind: StoreKind, crash: Crash) {
     StorageContract.sweepsAllOrNothing(kind.make(), after: crash)

@@ -46,7 +46,10 @@ struct RandomOperations {
       return .forgetMarks(
         target(), LeafPlace(of: key, testGeometry).partition, upTo: random.chance(1, of: 2) ? 0 : .max)
     case 18: return .countHints
-    case 20: return .merge(key, .sweep(WallTime(milliseconds: random.within(1...40) * 500)))
+    case 20:
+      let wall = WallTime(milliseconds: random.within(1...40) * 500)
+      let at = counter % 2 == 0 ? wall : WallTime(milliseconds: (counter % 40 + 1) * 500)
+      return .merge(key, .sweep(wall, entry: at))
     case 21:
       let wall = WallTime(milliseconds: random.within(1...40) * 500)
       let after =
