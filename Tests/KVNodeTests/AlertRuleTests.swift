@@ -50,7 +50,7 @@ import Testing
   @Test func `every alert is tested, and every metric that one asks for is exported`() throws {
     let (rules, tests) = (try Self.text("alerts.yaml"), try Self.text("alerts_test.yaml"))
     let alerts = rules.matches(of: /- alert: (\w+)/).map { String($0.1) }
-    #expect(alerts.count == 14)
+    #expect(alerts.count == 15)
     for alert in alerts { #expect(tests.contains("alertname: \(alert)\n        exp_alerts:"), "\(alert)") }
     let exported = Set(NodeMetrics.sample(shards: 2).families.map(\.name))
     let expressions = rules.split(separator: "\n").filter { !$0.contains("description") && !$0.contains("#") }

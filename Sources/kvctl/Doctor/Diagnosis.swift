@@ -12,6 +12,8 @@ struct Diagnosis {
   /// By the address that was greeted.
   let greetings: [Address: Greeting]
   let endpoints: [Address]
+  /// Parts of a node's copy that too many owners have lost, of those that have any.
+  var lost: [NodeID: Int] = [:]
 
   /// All findings, the heaviest first.
   var findings: [Finding] {
@@ -126,6 +128,15 @@ struct Diagnosis {
 
   private func rebuilding(_ row: ClusterHealth.Row) -> [Finding] {
     guard let measured = row.description?.measurements, measured.isRebuilding else { return [] }
+    if let parts = lost[row.member.id] {
+      return [
+        Finding(
+          .trouble, "lost_beyond_quorum", row.member.name,
+          "\(Units.plural(parts, "part")) of its copy, partitions or keys, were damaged here and on another owner: an "
+            + "acknowledged write may have been on these alone, so that reads of them are refused",
+          remedy: "bring back an old disk or a backup of one of them, or: kvctl repair accept-loss")
+      ]
+    }
     let lacking = measured.partitionsOwned - min(measured.partitionsOwned, measured.partitionsWhole)
     let what =
       lacking > 0

@@ -27,8 +27,20 @@ struct DoctorVerb: Verb {
     let answers = await Greeting.ask(addresses, within: min(session.timeout, .seconds(3)))
     var greetings: [Address: Greeting] = [:]
     for (address, greeting) in zip(addresses, answers) { greetings[address] = greeting }
-    let diagnosis = Diagnosis(survey: survey, health: health, greetings: greetings, endpoints: session.endpoints)
+    var diagnosis = Diagnosis(survey: survey, health: health, greetings: greetings, endpoints: session.endpoints)
+    diagnosis.lost = await lost(survey, session)
     return DoctorDocument.report(diagnosis, session.colour)
+  }
+}
+
+extension DoctorVerb {
+  /// Asked of nodes that rebuild. One that does not answer, or is of a release that knows nothing of it, has none to tell.
+  private func lost(_ survey: Survey, _ session: Session) async -> [NodeID: Int] {
+    let rebuilding = Set(survey.descriptions.filter { $0.1.measurements.isRebuilding }.map(\.1.member.id))
+    guard !rebuilding.isEmpty, var copies = try? await Copies.take(session) else { return [:] }
+    copies.owners = copies.owners.filter { rebuilding.contains($0.id) }
+    let standing = await LossStanding.take(copies, session)
+    return Dictionary(standing.rows.map { ($0.owner.id, max(1, Int($0.entry.keys))) }, uniquingKeysWith: +)
   }
 }
 

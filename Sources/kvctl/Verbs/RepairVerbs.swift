@@ -11,7 +11,7 @@ struct RepairVerbs: AsyncParsableCommand {
       Example: kvctl repair status
       Example: kvctl repair verify
       """,
-    subcommands: [RepairStatusVerb.self, RepairRunVerb.self, RepairVerifyVerb.self])
+    subcommands: [RepairStatusVerb.self, RepairRunVerb.self, RepairVerifyVerb.self, RepairAcceptLossVerb.self])
 }
 
 struct RepairStatusVerb: Verb {

@@ -171,6 +171,17 @@ private struct Patient {
     #expect(DoctorDocument.report(patient.diagnosis, Colour(isOn: false)).exit == .done)
   }
 
+  @Test func `names what two owners have lost, and the verb that accepts it`() throws {
+    var patient = Patient()
+    patient.nodes[1].measurements.keysMissing = 2
+    var diagnosis = patient.diagnosis
+    diagnosis.lost = [patient.nodes[1].member.id: 2]
+    let finding = try #require(diagnosis.findings.first)
+    #expect(finding.code == "lost_beyond_quorum" && finding.weight == .trouble && finding.subject == "n2")
+    #expect(finding.cause.hasPrefix("2 parts of its copy") && finding.remedy.hasSuffix("kvctl repair accept-loss"))
+    #expect(DoctorDocument.report(diagnosis, Colour(isOn: false)).exit == .degraded)
+  }
+
   @Test func `tells a wrong clock of a node from one of this machine`() {
     var patient = Patient()
     patient.greetings[1] = Greeting(wallAheadMs: 3_600_005, uncertaintyMs: 2)

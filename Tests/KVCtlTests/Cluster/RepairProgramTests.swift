@@ -1,6 +1,7 @@
 import FakeNodes
 import Foundation
 import KVModel
+import Synchronization
 import Testing
 
 @testable import kvctl
@@ -67,6 +68,48 @@ import Testing
     }
     let refused = try await kvctl("repair", "run")
     #expect(refused.status == 9 && refused.errors.contains("this node compares nothing"))
+    await cluster.stop()
+  }
+
+  @Test func `what too many owners have lost is listed, and accepted where it was told`() async throws {
+    let cluster = try await FakeCluster.start(3)
+    let kvctl = KvctlProcess(endpoints: cluster.endpoints)
+    let nothing = try await kvctl("repair", "accept-loss")
+    #expect(nothing.status == 0 && nothing.text == "nothing is lost beyond what the other owners have\n")
+    func accepted(_ place: Int) -> [UInt16] {
+      cluster.nodes[place].requests.compactMap {
+        if case .repair(.acceptLoss(let partition)) = $0.request { partition.index } else { nil }
+      }
+    }
+    func lose(_ place: Int, keeps: Bool) {
+      let left = Mutex([Losses.Entry(partition: PartitionID(7), keys: 0), .init(partition: PartitionID(9), keys: 2)])
+      cluster.nodes[place].with {
+        $0.script = { request, _ in
+          switch request {
+          case .repair(.losses(let shard)):
+            let entries = shard == 1 ? left.withLock { $0 } : []
+            return .reply(.repaired(.losses(Losses(shards: 2, entries: entries))))
+          case .repair(.acceptLoss(let partition)):
+            if !keeps { left.withLock { $0.removeAll { $0.partition == partition } } }
+            return .reply(.repaired(.accepted(parts: 1)))
+          default: return nil
+          }
+        }
+      }
+    }
+    lose(0, keeps: false)
+    lose(1, keeps: false)
+    let one = try await kvctl("repair", "accept-loss", "--node", "n2", "--partition", "7", "--yes", "--json")
+    let document = try #require(try data(one) as? [String: Any])
+    #expect(one.status == 0 && document["accepted"] as? Int == 1 && document["left"] as? Int == 0, "\(one.errors)")
+    #expect(accepted(0) == [] && accepted(1) == [7])
+    let rest = try await kvctl("repair", "accept-loss", "--yes")
+    #expect(rest.status == 0 && rest.text.contains("3 parts accepted") && rest.errors.contains("all of it"))
+    #expect(rest.errors.contains("acknowledged may be missing") && accepted(0) == [7, 9] && accepted(1) == [7, 9])
+    lose(2, keeps: true)
+    let kept = try await kvctl("repair", "accept-loss", "--yes", "--timeout", "1s")
+    #expect(kept.status == 9 && kept.text.contains("2 losses left") && accepted(2) == [7, 9])
+    #expect(try await kvctl("repair", "accept-loss", "--node", "nobody").status == 2)
     await cluster.stop()
   }
 

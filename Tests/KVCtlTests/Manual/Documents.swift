@@ -108,6 +108,7 @@ enum Documents {
     repair run | {comparisons: integer, waited: bool, completed: integer}
     repair verify --rate 1GiB | {equal: bool, partitions: integer, records: integer, bytes: integer,
       damaged_records: integer, differing: [], drifted: []}
+    repair accept-loss | {losses: [], accepted: integer, left: integer}
     tombstones stats --rate 1GiB | [{node: text, node_id: text, is_estimate: bool, tombstones: integer,
       tombstone_bytes: integer, swept: integer, swept_bytes: integer, records: integer, record_bytes: integer,
       partitions_read: integer, partitions: integer}]

@@ -47,6 +47,7 @@ enum FlagTable {
     export: --consistency -r: how many owners a verb waits for reaches the nodes, by word and by number
     ring locate: --sort-key: a sort key is the second half of a key, for every verb about keys
     repair run: --node --partition --no-wait: a run asks every owner for every partition, or those that are named, and waits until none is due
+    repair accept-loss: --node --partition: what too many owners have lost is listed, and accepted where it was told
     repair verify: --partition --rate: a verification that finds all equal is 0, and says what it read
     tombstones stats: --sample --rate --all: tombstones are counted from a sample of the partitions, or from all
     bench: --workload --records --key-size --distribution --seed --warmup --consistency --clients --duration: bench takes its sizes, distribution, seed and warm-up, and says them in its document

@@ -100,6 +100,7 @@ enum World: CaseIterable {
       0 repair status
       0 repair run
       0 repair verify --rate 1GiB
+      0 repair accept-loss
       0 tombstones stats --rate 1GiB
       0 config show
       0 top
@@ -131,6 +132,7 @@ enum World: CaseIterable {
       2 repair status --no-such-flag
       2 repair run --partition 64
       2 repair verify --rate fast
+      2 repair accept-loss --partition 64
       2 tombstones stats --sample 0
       2 config show --output xml
       2 top --watch 1ms
@@ -154,6 +156,7 @@ enum World: CaseIterable {
       3 repair status
       3 repair run
       3 repair verify
+      3 repair accept-loss
       3 tombstones stats
       3 config show
       3 top
@@ -172,6 +175,7 @@ enum World: CaseIterable {
       9 repair status
       9 repair run
       9 repair verify --rate 1GiB
+      9 repair accept-loss
       9 tombstones stats --rate 1GiB
       """
     case .twoAway:
@@ -193,6 +197,7 @@ enum World: CaseIterable {
       1 repair status
       1 repair run
       1 repair verify
+      1 repair accept-loss
       1 tombstones stats
       1 top
       1 bench
