@@ -176,6 +176,8 @@ struct TreeQuery: Sendable {
     case compare([Digest], untold: Set<Int> = [], for: Asker)
     case list(for: Asker)
     case gaps(PartitionID, for: Asker)
+    /// The same, when all that was merged here before the question is synced.
+    case settling(PartitionID, for: Asker)
     /// Leaves are read again for `kvctl`.
     case rescan(for: ClientRef)
   }

@@ -58,13 +58,15 @@ extension Shard {
 
   // MARK: Questions of a peer
 
-  /// What is missing here of a partition is asked of the store, which knows it first.
+  /// What is missing here of a partition is asked of the store, which knows it first. Trees are of what is synced: who pulls
+  /// may have acknowledged a write, and lost it, that is merged here and counts as soon as this copy of it is synced. So it
+  /// is waited for: what is pulled from here then has it.
   private mutating func onAskGaps(
     _ partition: PartitionID, _ asker: TreeQuery.Asker, _ now: Now, _ effects: inout [Effect]
   ) {
     guard answerable(partition, asker.envelope, now) != nil else { return decline(asker, now, &effects) }
     rebuild.pullers[asker.node] = now.instant.advanced(by: Rebuild.pullerSpan)
-    look(.gaps(partition, for: asker), by: asker.envelope.deadline, .listGaps, &effects)
+    look(.settling(partition, for: asker), by: asker.envelope.deadline, .changeGaps([]), &effects)
   }
 
   private mutating func onCompare(
@@ -137,6 +139,8 @@ extension Shard {
       var places = theirs.indices.filter { theirs[$0] != digests[$0] || untold.contains($0) }.map { UInt16($0) }
       if planted(.differenceSkipped) { _ = places.popLast() }
       answer(asker, now, &effects) { .differing(places, question: $0) }
+    case (.settling(let partition, for: let asker), .synced):
+      look(.gaps(partition, for: asker), by: query.deadline, .listGaps, &effects)
     case (.gaps(let partition, for: let asker), .gaps(let census)):
       let gaps = census.gaps(of: partition, bits: view.current?.layout.settings.partitionBits ?? 0)
       answer(asker, now, &effects) { .gaps(gaps, question: $0) }
@@ -144,9 +148,10 @@ extension Shard {
       if page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }
       answer(asker, now, &effects) { .listed(page, question: $0) }
     case (.compare(_, _, for: let asker), .unreadable), (.list(for: let asker), .unreadable),
-      (.gaps(_, for: let asker), .unreadable):
+      (.gaps(_, for: let asker), .unreadable), (.settling(_, for: let asker), .unreadable):
       decline(asker, now, &effects)
-    case (.compare, _), (.list, _), (.gaps, _): invariant(false, "a question about a tree answered by \(result)")
+    case (.compare, _), (.list, _), (.gaps, _), (.settling, _):
+      invariant(false, "a question about a tree answered by \(result)")
     }
   }
 }

@@ -189,6 +189,16 @@ extension Shard {
     settleWrite(id, now, &effects)
   }
 
+  /// This node's own copy does not count for a write any more.
+  mutating func takeBackOwn(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
+    guard let operation = writes[id], let place = operation.owners.place(of: identity.node),
+      operation.acknowledged.contains(place)
+    else { return }
+    writes[id]?.acknowledged.remove(place)
+    writes[id]?.failed.insert(place)
+    settleWrite(id, now, &effects)
+  }
+
   private mutating func settleWrite(_ id: OperationID, _ now: Now, _ effects: inout [Effect]) {
     guard let isAnswered = writes[id]?.isAnswered else { return }
     if isAnswered { return settleLag(id, &effects) }

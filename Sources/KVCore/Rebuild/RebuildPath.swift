@@ -37,6 +37,7 @@ extension Shard {
       effects.append(.note(.quarantined(records: count)))
     }
     noteProgress(from: rebuild.census, to: census, now, &effects)
+    takeBackOwn(lostSince: rebuild.census, census, now, &effects)
     rebuild.census = census
     rebuild.isStale = false
     if census.barred.contains(actor), rebuild.askedAfter != actor.epoch {
@@ -69,6 +70,24 @@ extension Shard {
       rebuild.notBefore.removeAll()
       effects.append(
         .note(.rebuilt(records: rebuild.records, bytes: rebuild.bytes, after: now.instant.since(since))))
+    }
+  }
+
+  /// Writes under way of which this node has synced its own copy, and lost it since: that must not count, since nothing is
+  /// pulled for them from whoever syncs his after the pull. Called before any begins.
+  private mutating func takeBackOwn(
+    lostSince old: GapCensus, _ new: GapCensus, _ now: Now, _ effects: inout [Effect]
+  ) {
+    guard let bits = view.current?.layout.settings.partitionBits, !writes.ids.isEmpty else { return }
+    let known = Set(old.open.map(\.sequence))
+    let lost = Set(new.open.filter { !known.contains($0.sequence) }.map(\.gap.part))
+    if lost.isEmpty { return }
+    for id in writes.ids {
+      guard let operation = writes[id], !operation.isAnswered else { continue }
+      let key = operation.write.key
+      if lost.contains(.key(key)) || lost.contains(.partition(key.token.partition(bits: bits))) {
+        takeBackOwn(id, now, &effects)
+      }
     }
   }
 

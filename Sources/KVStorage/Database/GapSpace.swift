@@ -12,7 +12,7 @@ import KVModel
 // | value: size | field |
 // |---|---|
 // | 1 | revision = 1 |
-// | 1 | 1 open, 2 its leaves are to be scanned again, 4 somebody has minted here, 8 it has all of its records |
+// | 1 | 1 open, 2 its leaves are to be scanned again, 4 somebody has minted here, 8 it has all records |
 // | 12 | actor that must not mint here again: node id 8, epoch 4 |
 // | 1 | owners that were pulled whole, then each: node id 8 |
 // | 1 | owners that were pulled partly, then each: node id 8 |
@@ -49,7 +49,8 @@ enum GapSpace {
 
   static func value(of gap: Gap) -> [UInt8] {
     var bytes: [UInt8] = [1]
-    bytes.append((gap.isOpen ? 1 : 0) | (gap.needsRescan ? 2 : 0) | (gap.barred != nil ? 4 : 0) | (gap.hasRecords ? 8 : 0))
+    let state: UInt8 = (gap.isOpen ? 1 : 0) | (gap.needsRescan ? 2 : 0)
+    bytes.append(state | (gap.barred != nil ? 4 : 0) | (gap.hasRecords ? 8 : 0))
     bytes.append(integer: gap.barred?.node.value ?? 0)
     bytes.append(integer: gap.barred?.epoch ?? 0)
     for nodes in [gap.pulled, gap.partly] {
@@ -76,7 +77,8 @@ enum GapSpace {
     return try sealed([UInt8](value)) { (reader) throws(DecodeError) in
       let flags = try reader.u8()
       let actor = Actor(node: NodeID(try reader.u64()), epoch: try reader.u32())
-      var gap = Gap(part: part, barred: flags & 4 != 0 ? actor : nil, needsRescan: flags & 2 != 0, hasRecords: flags & 8 != 0)
+      let barred = flags & 4 != 0 ? actor : nil
+      var gap = Gap(part: part, barred: barred, needsRescan: flags & 2 != 0, hasRecords: flags & 8 != 0)
       gap.isOpen = flags & 1 != 0
       for _ in 0..<(try reader.u8()) { gap.pulled.append(NodeID(try reader.u64())) }
       for _ in 0..<(try reader.u8()) { gap.partly.append(NodeID(try reader.u64())) }

@@ -35,7 +35,7 @@ struct GapTests {
     #expect(!isBeyond(pulled: [2, 3], partly: []), "it is filled")
   }
 
-  @Test func `a partition that has lost its leaves alone is whole when they are scanned, and no other gap is forgotten`() {
+  @Test func `a partition that has lost its leaves alone is whole when they are scanned, and another gap stays`() {
     let geometry = ShardGeometry(cluster: ClusterID(1), partitionBits: 4, leafBits: 2)
     let (old, new) = (Actor(node: NodeID(1), epoch: 1), Actor(node: NodeID(1), epoch: 2))
     var index = GapIndex(geometry, actor: old)
