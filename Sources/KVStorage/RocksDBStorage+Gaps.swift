@@ -131,10 +131,13 @@ extension RocksDBStorage {
   }
 
   /// What is in memory of the dropped records would be taken for what is stored.
-  func onDropped(_ count: Int) {
+  func onDropped(_ count: Int, _ plan: DropPlan) {
     brokenFile = nil
     gaps.onFilesDropped(count)
     records.forgetSynced()
+    // First written to after the note: what they had may have come into a file of that range before it went.
+    let late = newestLeaves.touched.filter { plan.touches($0, geometry) && !gaps.isOpen($0) }
+    if !late.isEmpty { write(late.map { gaps.note(.partition($0), needsRescan: true) }, into: openBatch()) }
     for partition in gaps.partitionsToRescan { waitForSync(.recount(partition, geometry)) }
   }
 

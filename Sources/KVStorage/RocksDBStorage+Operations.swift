@@ -106,7 +106,7 @@ extension RocksDBStorage {
     if let id = load.operation { return onLoaded(id, outcome, results: &results) }
     switch (load, outcome) {
     case (_, .located(let plan)): return onLocated(plan)
-    case (_, .dropped(let count)): return onDropped(count)
+    case (.drop(let plan), .dropped(let count)): return onDropped(count, plan)
     case (.recount(let partition, _), .recounted(let recount)): return onRecounted(partition, recount)
     case (.inspect(let key, _), _): return onInspected(key, outcome, results: &results)
     default: break

@@ -98,6 +98,16 @@ struct SimulationTests {
     #expect(try Self.violations(82, []).isEmpty)
   }
 
+  /// More copies are damaged than a write quorum may lose, and the third one has it all: it stays unread until somebody accepts
+  /// that, and then it is as it was.
+  @Test(arguments: UInt64(2_811)...2_818)
+  func `hazard 41: what two of three owners have lost comes back from the third, once that is accepted`(
+    seed: UInt64
+  ) throws {
+    let settings = Shrink.damageBeyondQuorum.map { ($0.name, $0.value) }
+    #expect(try Self.violations(seed, settings).isEmpty)
+  }
+
   /// A record that is put aside leaves its expiry entry behind.
   @Test(arguments: UInt64(2_801)...2_806)
   func `hazard 41: of damaged records that expire nothing is left over`(seed: UInt64) throws {

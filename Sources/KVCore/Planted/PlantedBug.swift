@@ -81,6 +81,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
   case staleExpiryKept = "stale-expiry-kept"
   /// A node goes on though a peer holds dots of its own that it has not minted.
   case unmintedIgnored = "unminted-ignored"
+  /// A loss is told, and may be accepted, before what the other owners have left was pulled.
+  case lossAcceptedEarly = "loss-accepted-early"
 }
 
 #if Planted

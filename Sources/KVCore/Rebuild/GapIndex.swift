@@ -46,6 +46,9 @@ public struct GapIndex: Sendable {
       || partitions[key.token.partition(bits: partitionBits)]?.gap.isOpen ?? false
   }
 
+  /// The whole copy of a partition may lack something.
+  public func isOpen(_ partition: PartitionID) -> Bool { partitions[partition]?.gap.isOpen ?? false }
+
   /// Whether a version may be minted onto what is here.
   public func mayMint(_ key: Key, as actor: Actor) -> Bool {
     if isEmpty || planted(.quarantinedMints) { return true }

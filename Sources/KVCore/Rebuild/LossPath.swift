@@ -39,6 +39,7 @@ extension Shard {
 
   private var beyondQuorum: [GapCensus.Entry] {
     guard let settings = view.current?.layout.settings, !rebuild.census.open.isEmpty else { return [] }
+    if planted(.lossAcceptedEarly) { return rebuild.census.open }
     return rebuild.census.open.filter { entry in
       let owners = view.owners(of: entry.gap.partition(bits: settings.partitionBits))
       return entry.isReady

@@ -28,6 +28,9 @@ extension Simulation {
     case .diskFull: node.isDiskFull = true
     case .diskNearlyFull: setDisk(of: node, usedPercent: 96)
     case .bitFlip: for place in damaged(by: fault) { flip(nodes[place], fault.detail) }
+    case .bitFlipOnTwo:
+      acceptLosses(Array(nodes.indices))
+      flip([fault.node, fault.peer], fault.detail)
     case .wipe: wipe(node, for: fault.lasts)
     case .goBack: takeImage(of: node, index, for: fault.lasts)
     case .diskForgets:
@@ -43,7 +46,7 @@ extension Simulation {
     trace.line(time) { "fault ends: \(fault.line)" }
     let node = nodes[fault.node]
     switch fault.kind {
-    case .crash, .blackout, .restart, .syncFails, .bitFlip, .wipe: break
+    case .crash, .blackout, .restart, .syncFails, .bitFlip, .bitFlipOnTwo, .wipe: break
     case .goBack: restoreImage(of: node, index)
     case .diskForgets: forget(node, index)
     case .pause: resume(node)
@@ -80,7 +83,7 @@ extension Simulation {
       }
       return ways
     case .crash, .blackout, .restart, .pause, .clog, .clockStep, .clockDayBack, .clockHourAhead, .slowDisk, .syncFails,
-      .diskFull, .diskNearlyFull, .bitFlip, .wipe, .goBack, .diskForgets:
+      .diskFull, .diskNearlyFull, .bitFlip, .wipe, .goBack, .diskForgets, .bitFlipOnTwo:
       return []
     }
   }
@@ -115,6 +118,20 @@ extension Simulation {
     let lost = others.count { $0.disks.contains { lacks(key, $0) } }
     guard lost < max(1, options.writeQuorum - 1), others.allSatisfy(hasCaughtUp) else { return }
     for disk in node.disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
+  }
+
+  /// On these, where all copies are the same.
+  private func flip(_ places: [Int], _ detail: UInt64) {
+    let key = keys[Int(detail % UInt64(keys.count))]
+    let records = nodes.map { node in
+      node.disks.flatMap { $0.snapshot().records }.first { $0.key == key.bytes }?.record
+    }
+    guard let first = records[0], records.allSatisfy({ $0 == first }), (try? first.decoded()) != nil,
+      nodes.allSatisfy({ !$0.takesNoPart && !$0.disks.contains { lacks(key, $0) } })
+    else { return }
+    for place in places {
+      for disk in nodes[place].disks where disk.damage(key, byte: Int(detail >> 32)) { hasDamage = true }
+    }
   }
 
   /// Copies a node's disks, and starts it again, so that its peers hear of a later start.

@@ -27,6 +27,7 @@ extension Simulation {
     if !runEvents(for: span, until: { self.isConnected(core) }), violations.isEmpty {
       fail(Violation(.liveness, "the core is not connected and confirmed though the faults have ended"))
     }
+    awaitAcceptance(core)
     finishWorkload()
     endRequests()
     phase = .checking

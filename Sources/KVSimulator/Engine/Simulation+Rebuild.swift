@@ -15,12 +15,43 @@ extension Simulation {
     let end = time + Simulation.rebuildSpan
     while violations.isEmpty, let missing = missing(among: core) {
       if time >= end { return fail(Violation(.noCorruption, "\(missing), long after the faults ended")) }
+      acceptLosses(core)
       runEvents(for: 250_000_000) { false }
     }
     let before = pulls(of: core)
     runEvents(for: Simulation.quietSpan) { false }
     if violations.isEmpty, pulls(of: core) > before {
       fail(Violation(.quiet, "\(pulls(of: core) - before) pulls began, though no copy has a gap"))
+    }
+  }
+
+  /// What waits for an operator's word is refused until he has said it: before that the workload cannot be done.
+  func awaitAcceptance(_ core: [Int]) {
+    guard options.faults.contains(.bitFlipOnTwo) else { return }
+    let end = time + Simulation.rebuildSpan
+    while violations.isEmpty, time < end, missing(among: core) != nil {
+      acceptLosses(core)
+      runEvents(for: 250_000_000) { false }
+    }
+  }
+
+  /// Whoever runs the cluster says of what is beyond a quorum that what is left has to do.
+  func acceptLosses(_ core: [Int]) {
+    for node in core.map({ nodes[$0] }) where node.isUp && options.faults.contains(.bitFlipOnTwo) {
+      for shard in node.shards.indices where node.shards[shard].partsBeyondQuorum > 0 {
+        for partition in Set(node.shards[shard].gaps.open.map { partition(of: $0.gap.part) }).sorted() {
+          let client = ClientRef(connection: .max, request: 1)
+          let deadline = now(node).instant.advanced(by: .seconds(1))
+          turn(node, shard, .request(.repair(.acceptLoss(partition)), from: client, deadline: deadline))
+        }
+      }
+    }
+  }
+
+  private func partition(of part: Gap.Part) -> PartitionID {
+    switch part {
+    case .partition(let partition): partition
+    case .key(let key): key.token.partition(bits: options.partitionBits)
     }
   }
 

@@ -42,9 +42,12 @@ public struct Fault: Equatable, Sendable {
     ///
     /// Only where all other copies have what it forgets, since nobody can tell at once; so it is not drawn.
     case diskForgets = "disk-forgets"
+    /// A bit of a stored record flips on two nodes at once, while all others have the same record: with W = 2 that is more
+    /// than mends by itself, and whoever runs the cluster accepts the loss, as soon as he is told. Not drawn.
+    case bitFlipOnTwo = "bit-flip-on-two"
 
     /// What a seed draws from.
-    static let drawn = allCases.filter { $0 != .diskForgets }
+    static let drawn = allCases.filter { $0 != .diskForgets && $0 != .bitFlipOnTwo }
 
     /// After these clocks may be further apart than is promised.
     static let steppingClocks: Set<Kind> = [.clockStep, .clockDayBack, .clockHourAhead]
@@ -52,7 +55,7 @@ public struct Fault: Equatable, Sendable {
     /// What hints alone do not outlast: a coordinator that dies between its answer and its hint, and data that are lost.
     static let beyondHints: Set<Kind> = [
       .crash, .blackout, .restart, .syncFails, .diskFull, .bitFlip, .wipe, .goBack, .clockDayBack,
-      .diskForgets,
+      .diskForgets, .bitFlipOnTwo,
     ]
   }
 
@@ -98,6 +101,7 @@ public struct Fault: Equatable, Sendable {
         if options.nodes > options.copies || options.readQuorum < 2 { continue }
         // Long enough for a lease to be used up.
         fault.lasts *= 10
+      case .bitFlipOnTwo: if options.nodes > options.copies || options.copies < 3 { continue }
       case .pause: fault.lasts = min(fault.lasts, 120_000_000_000)
       case .crash, .blackout, .restart, .cut, .cutOneWay, .isolate, .halves, .clog, .clockStep, .clockDayBack,
         .clockHourAhead, .slowDisk, .syncFails, .diskFull, .diskNearlyFull:

@@ -13,6 +13,7 @@ extension PlantedBug {
       ]
     case .rebuiltFromOne: Shrink.damageOnAllButOne
     case .unmintedIgnored: Shrink.forgottenByDisk
+    case .lossAcceptedEarly: Shrink.damageBeyondQuorum
     case .staleExpiryKept:
       [
         .init("faults", "bit-flip"), .init("fault-interval", "30"), .init("scrub", "400000"), .init("expiring", "40"),
@@ -24,6 +25,13 @@ extension PlantedBug {
 }
 
 extension Shrink {
+  /// Bits that flip in two copies of three, and somebody who accepts that.
+  public static let damageBeyondQuorum: [Setting] = [
+    .init("nodes", "3"), .init("copies", "3"), .init("read-quorum", "2"), .init("write-quorum", "2"),
+    .init("faults", "bit-flip-on-two"), .init("fault-interval", "50"), .init("keys", "4"), .init("scrub", "400000"),
+    .init("exchange-interval", "20"),
+  ]
+
   /// Disks that lose the end of what they had synced, while all other copies have it.
   public static let forgottenByDisk: [Setting] = [
     .init("nodes", "3"), .init("copies", "3"), .init("read-quorum", "2"), .init("faults", "disk-forgets"),

@@ -199,6 +199,40 @@ import Testing
     #expect(TemporaryDirectory.names(in: directory.path).contains(file))
   }
 
+  @Test func `a partition that is first written to while a file is on its way out is a gap too`() throws {
+    let directory = TemporaryDirectory()
+    defer { withExtendedLifetime(directory) {} }
+    // A key of the first partition, one of the last, and one of some partition between.
+    let all = (1...1_000).map { key("k\($0)") }.sorted()
+    let last = PartitionID(UInt16(1 << testGeometry.partitionBits) - 1)
+    let ends = [all[0], all[all.count - 1]]
+    #expect(ends.map { LeafPlace(of: $0, testGeometry).partition } == [PartitionID(0), last])
+    let late = all[all.count / 2]
+    let store = StoreUnderTest(in: directory)
+    for (index, key) in ends.enumerated() { store.merge(key, mint(UInt64(index + 1), "v")) }
+    #expect(store.rocksDB.database.settle(.data) == nil)
+    _ = try Self.damage(.data, store)
+    store.reopen()
+    // The note of the two partitions is held back, and the third one is written to meanwhile.
+    store.holdSyncs()
+    store.submit(.read(ends[0]))
+    while store.rocksDB.gaps.isEmpty, store.rig.awaitResults() { store.pump() }
+    store.waitForHeldSync()
+    store.turn(.merge(late, mint(9, "late")))
+    store.releaseSyncs()
+    while Self.census(store).filesDropped == 0, store.rig.awaitResults() { store.pump() }
+    Self.awaitReady(store)
+    let parts = [ends[0], late, ends[1]].map { Gap.Part.partition(LeafPlace(of: $0, testGeometry).partition) }
+    #expect(Self.census(store).open.map(\.gap.part) == parts)
+    guard case .incomplete(let record) = store.read(late) else {
+      Issue.record("it is answered for as if it were whole")
+      return
+    }
+    #expect(record.values == ["late"])
+    let found = store.snapshot()
+    #expect(found.leaves.filter { $0.digest != .zero } == found.recomputedLeaves(testGeometry))
+  }
+
   @Test func `records that are put aside by the hundred do not sort the leaves in memory anew for each`() {
     let directory = TemporaryDirectory()
     defer { withExtendedLifetime(directory) {} }
