@@ -67,6 +67,15 @@ class Heal:
             text = page.read().decode()
         return float(re.search(rf"^kvnode_{re.escape(name)} (\S+)", text, re.M).group(1))
 
+    def settle(self, cluster):
+        """Until no store flushes or compacts any more: else the load that went before would be measured too."""
+        def is_settled():
+            return all(
+                self.metric(port, f"storage_running_{what}") == 0
+                for port in cluster.admin_ports for what in ("flushes", "compactions"))
+        self.until(time.monotonic(), 120, is_settled, pause=1)
+        time.sleep(2)
+
     def dead(self, port):
         """Members that it takes for dead."""
         return self.metric(port, 'members{state="dead"}')
@@ -218,6 +227,7 @@ class Heal:
         cluster.control("restart", "3")
         load = ["--records", str(options.rebuild_keys), "--value-size", "4096", "--clients", "32"]
         self.load(cluster, "--load", *load, "--duration", "0s")
+        self.settle(cluster)
         foreground = ["--workload", "a", *load, "--rate", str(options.rate), "--warmup", "1s", "--duration"]
         before = self.p99s(self.load(cluster, *foreground, "15s"))
         for name, rate in (("as fast as it goes", "0"), ("at the default pace", None)):
