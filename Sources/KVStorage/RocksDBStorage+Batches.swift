@@ -41,19 +41,18 @@ extension RocksDBStorage {
   }
 
   /// The entry by which a sweep came is of a record that was put aside, or lost with its file.
-  func dropExpiry(of merge: KeyMerge) {
-    guard case .sweep(_, let at) = merge.change else { return }
-    let batch = openBatch()
-    ExpirySpace.encode(at, merge.key, into: &scratch)
+  func dropExpiry(_ entry: ExpiryEntry, id: StorageID) {
+    drop(entry, from: openBatch())
+    pending[pending.count - 1].answers.append(StorageCompletion(id: id, result: .synced))
+  }
+
+  private func drop(_ entry: ExpiryEntry, from batch: WriteBatch) {
+    ExpirySpace.encode(entry.at, entry.key, into: &scratch)
     batch.delete(.expiry, scratch)
-    pending[pending.count - 1].answers.append(StorageCompletion(id: merge.id, result: .synced))
   }
 
   private func writeExpiries(_ delta: RecordDelta, of key: Key, into batch: WriteBatch) {
-    for at in delta.expiriesDropped {
-      ExpirySpace.encode(at, key, into: &scratch)
-      batch.delete(.expiry, scratch)
-    }
+    for at in delta.expiriesDropped { drop(ExpiryEntry(at: at, key: key), from: batch) }
     for at in delta.expiriesAdded { put(ExpiryEntry(at: at, key: key), into: batch) }
   }
 

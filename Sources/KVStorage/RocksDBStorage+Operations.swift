@@ -269,9 +269,14 @@ extension RocksDBStorage {
     let hasGap = gaps.isOpen(merge.key)
     switch Merge.step(merge.change, onto: current, hasGap: hasGap, id: merge.id, results: &results) {
     case .changed(let stored): gather(merge, from: current, to: stored)
-    case .unchanged where merge.change.staleExpiry(of: current) != nil: dropExpiry(of: merge)
-    case .unchanged where !merge.targets.isEmpty: note(merge.targets, merge.key, id: merge.id)
-    case .unchanged: acknowledgeUnchanged(merge.key, id: merge.id, results: &results)
+    case .unchanged:
+      if let at = merge.change.staleExpiry(of: current) {
+        dropExpiry(ExpiryEntry(at: at, key: merge.key), id: merge.id)
+      } else if merge.targets.isEmpty {
+        acknowledgeUnchanged(merge.key, id: merge.id, results: &results)
+      } else {
+        note(merge.targets, merge.key, id: merge.id)
+      }
     case .refused: break
     }
   }

@@ -142,7 +142,7 @@ extension Shard {
     case (.settling(let partition, for: let asker), .synced):
       look(.gaps(partition, for: asker), by: query.deadline, .listGaps, &effects)
     case (.gaps(let partition, for: let asker), .gaps(let census)):
-      let gaps = census.gaps(of: partition, bits: view.current?.layout.settings.partitionBits ?? 0)
+      let gaps = census.gaps(of: partition, bits: partitionBits)
       answer(asker, now, &effects) { .gaps(gaps, question: $0) }
     case (.list(for: let asker), .listed(let page)):
       if page.entries.contains(where: { $0.digest == .zero }) { rebuild.isStale = true }

@@ -23,11 +23,9 @@ extension Shard {
   mutating func onLossAccepted(_ partition: PartitionID, _ client: ClientRef, _ effects: inout [Effect]) {
     let accepted = beyondQuorum.filter { $0.gap.partition(bits: partitionBits) == partition }
     if !accepted.isEmpty {
-      rebuild.isStale = true
       counters.lossesAccepted += UInt64(accepted.count)
       effects.append(.note(.lossAccepted(partition, parts: accepted.count)))
-      let changes = accepted.map { GapChange.close($0.gap.part, sequence: $0.sequence) }
-      effects.append(.store(.changeGaps(changes), StorageID(raw: Shard.gapsID.raw)))
+      close(accepted, &effects)
     }
     effects.append(.respond(.repaired(.accepted(parts: UInt32(accepted.count))), to: client))
   }
@@ -35,15 +33,10 @@ extension Shard {
   /// Parts of the copy that stay unread until somebody says that what is left of them has to do.
   public var partsBeyondQuorum: Int { beyondQuorum.count }
 
-  private var partitionBits: Int { view.current?.layout.settings.partitionBits ?? 0 }
+  var partitionBits: Int { view.current?.layout.settings.partitionBits ?? 0 }
 
   private var beyondQuorum: [GapCensus.Entry] {
-    guard let settings = view.current?.layout.settings, !rebuild.census.open.isEmpty else { return [] }
     if planted(.lossAcceptedEarly) { return rebuild.census.open }
-    return rebuild.census.open.filter { entry in
-      let owners = view.owners(of: entry.gap.partition(bits: settings.partitionBits))
-      return entry.isReady
-        && entry.gap.isBeyondQuorum(owners, writeQuorum: settings.writeQuorum, at: identity.node)
-    }
+    return readyGaps { gap, owners, quorum in gap.isBeyondQuorum(owners, writeQuorum: quorum, at: identity.node) }
   }
 }

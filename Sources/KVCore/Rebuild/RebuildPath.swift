@@ -92,14 +92,23 @@ extension Shard {
   }
 
   private mutating func closeFilled(_ effects: inout [Effect]) {
-    guard let settings = view.current?.layout.settings else { return }
-    let filled = rebuild.census.open.filter { entry in
-      let owners = view.owners(of: entry.gap.partition(bits: settings.partitionBits))
-      return entry.isReady && entry.gap.isFilled(owners, writeQuorum: settings.writeQuorum, at: identity.node)
+    close(readyGaps { gap, owners, quorum in gap.isFilled(owners, writeQuorum: quorum, at: identity.node) }, &effects)
+  }
+
+  /// Open gaps whose leaves agree with the data, and of which `isSo` holds: by the owners of their partition and the write
+  /// quorum.
+  func readyGaps(where isSo: (Gap, OwnerSet, Int) -> Bool) -> [GapCensus.Entry] {
+    guard let settings = view.current?.layout.settings else { return [] }
+    return rebuild.census.open.filter { entry in
+      entry.isReady
+        && isSo(entry.gap, view.owners(of: entry.gap.partition(bits: settings.partitionBits)), settings.writeQuorum)
     }
-    if filled.isEmpty { return }
+  }
+
+  mutating func close(_ gaps: [GapCensus.Entry], _ effects: inout [Effect]) {
+    if gaps.isEmpty { return }
     rebuild.isStale = true
-    let changes = filled.map { GapChange.close($0.gap.part, sequence: $0.sequence) }
+    let changes = gaps.map { GapChange.close($0.gap.part, sequence: $0.sequence) }
     effects.append(.store(.changeGaps(changes), StorageID(raw: Shard.gapsID.raw)))
   }
 

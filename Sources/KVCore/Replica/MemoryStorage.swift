@@ -405,13 +405,15 @@ public final class MemoryStorage: ShardStorage {
     case .changed(let stored):
       note(targets, key)
       gather(key, from: current, to: stored, id: id)
-    case .unchanged where change.staleExpiry(of: current) != nil:
-      if let at = change.staleExpiry(of: current) { gathered.staleExpiries.append(.init(at: at, key: key.bytes)) }
+    case .unchanged:
+      if let at = change.staleExpiry(of: current) {
+        gathered.staleExpiries.append(.init(at: at, key: key.bytes))
+      } else if targets.isEmpty {
+        return acknowledgeUnchanged(key, id: id, results: &results)
+      } else {
+        note(targets, key)
+      }
       gathered.answers.append(StorageCompletion(id: id, result: .synced))
-    case .unchanged where !targets.isEmpty:
-      note(targets, key)
-      gathered.answers.append(StorageCompletion(id: id, result: .synced))
-    case .unchanged: acknowledgeUnchanged(key, id: id, results: &results)
     case .refused: break
     }
   }

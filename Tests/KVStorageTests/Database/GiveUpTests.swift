@@ -57,6 +57,17 @@ import Testing
     #expect(store.rocksDB.database.settle(family) == nil)
   }
 
+  /// A store one of whose families a compaction found damaged, and the table file.
+  private static func compacted(
+    _ family: Family, _ directory: TemporaryDirectory
+  ) throws -> (store: StoreUnderTest, file: String) {
+    let store = filled(directory)
+    let file = try damage(family, store)
+    store.reopen()
+    compact(family, store)
+    return (store, file)
+  }
+
   private static func noted(_ store: StoreUnderTest) -> [String] {
     (try? DamagedTables.noted(in: store.rocksDB.directory)) ?? ["unreadable"]
   }
@@ -89,10 +100,7 @@ import Testing
   @Test func `hazard 42: a compaction that meets a damaged block of records costs its file at the next start`() throws {
     let directory = TemporaryDirectory()
     defer { withExtendedLifetime(directory) {} }
-    let store = Self.filled(directory)
-    let file = try Self.damage(.data, store)
-    store.reopen()
-    Self.compact(.data, store)
+    let (store, file) = try Self.compacted(.data, directory)
     let fault = store.rocksDB.backgroundFault()
     #expect(fault?.kind == .corruption && fault?.path == store.rocksDB.directory + "/" + file)
     #expect(fault?.detail.contains("the next start gives this file up") == true)
@@ -111,10 +119,7 @@ import Testing
   @Test func `a write that finds the database stopped by a damaged block notes the file`() throws {
     let directory = TemporaryDirectory()
     defer { withExtendedLifetime(directory) {} }
-    let store = Self.filled(directory)
-    let file = try Self.damage(.data, store)
-    store.reopen()
-    Self.compact(.data, store)
+    let (store, file) = try Self.compacted(.data, directory)
     let answers = store.wait(for: store.turn(.merge(key("z"), mint(2_000, "z"))), answers: 2)
     guard case .failed(let fault)? = answers.last else {
       Issue.record("\(answers)")
@@ -165,10 +170,7 @@ import Testing
   {
     let directory = TemporaryDirectory()
     defer { withExtendedLifetime(directory) {} }
-    let store = Self.filled(directory)
-    let file = try Self.damage(.expiry, store)
-    store.reopen()
-    Self.compact(.expiry, store)
+    let (store, file) = try Self.compacted(.expiry, directory)
     #expect(store.rocksDB.backgroundFault()?.kind == .corruption && Self.noted(store) == [file])
     store.crash()
     Self.awaitReady(store)
