@@ -13,12 +13,8 @@ struct RepairPathTests {
     init(interval: Span64 = .milliseconds(100)) {
       var settings = ShardSettings()
       settings.exchangeInterval = interval
-      _ = step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: settings, seed: 1)))
-      _ = step(.view(ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])))
+      _ = step(.recovered(settings))
+      _ = step(.ofThree)
     }
 
     mutating func step(_ input: Shard.Input) -> [Shard.Effect] {

@@ -20,12 +20,8 @@ struct SweepTests {
       var settings = ShardSettings()
       settings.exchangeInterval = .zero
       change(&settings)
-      step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: settings, seed: 1)))
-      step(.view(ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])))
+      step(.recovered(settings))
+      step(.ofThree)
       stored = []
     }
 

@@ -19,13 +19,8 @@ struct HandoffPathTests {
       settings.exchangeInterval = .zero
       settings.sweepInterval = .zero
       settings.keepsHints = keepsHints
-      step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: settings, seed: 1)))
-      let layout = ClusterView.LiveLayout(ControlTests.layout())
-      step(.view(ClusterView(node: NodeID(1), layouts: [layout])))
+      step(.recovered(settings))
+      step(.ofThree)
       for peer in linked { step(.linkChanged(NodeID(peer), isUp: true)) }
     }
 

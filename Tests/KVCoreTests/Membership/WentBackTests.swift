@@ -16,11 +16,7 @@ struct WentBackTests {
     /// Started in epoch 7 on a lease of `epoch` up to sequence 100.
     init(epoch: UInt32) {
       let lease = Lease(actor: Actor(node: NodeID(1), epoch: epoch), sequence: 100, stamp: .zero)
-      step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 7),
-            lease: lease, settings: ShardSettings(), seed: 1)))
+      step(.recovered(epoch: 7, lease: lease))
       view(life: 0)
     }
 

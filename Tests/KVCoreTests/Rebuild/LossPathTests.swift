@@ -12,12 +12,8 @@ struct LossPathTests {
     var notes: [Shard.Event] = []
 
     init() {
-      _ = step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: ShardSettings(), seed: 1)))
-      _ = step(.view(ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])))
+      _ = step(.recovered())
+      _ = step(.ofThree)
     }
 
     mutating func step(_ input: Shard.Input) -> [ClientResponse] {

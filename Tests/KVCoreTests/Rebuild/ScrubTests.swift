@@ -16,11 +16,7 @@ struct ScrubTests {
       var settings = ShardSettings()
       settings.scrubBytesPerSecond = 1 << 20
       settings.scrubInterval = interval
-      step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: settings, seed: 1)))
+      step(.recovered(settings))
     }
 
     mutating func step(_ input: Shard.Input) {

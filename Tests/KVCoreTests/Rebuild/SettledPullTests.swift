@@ -13,12 +13,8 @@ struct SettledPullTests {
     var sent: [(message: PeerMessage, to: NodeID, operation: UInt64)] = []
 
     init() {
-      step(
-        .recovered(
-          ShardRecovery(
-            identity: ShardIdentity(node: NodeID(1), shard: 0, shards: 1), actor: Actor(node: NodeID(1), epoch: 1),
-            lease: nil, settings: ShardSettings(), seed: 1)))
-      step(.view(ClusterView(node: NodeID(1), layouts: [ClusterView.LiveLayout(ControlTests.layout())])))
+      step(.recovered())
+      step(.ofThree)
       for peer in [2, 3] as [UInt64] { step(.linkChanged(NodeID(peer), isUp: true)) }
     }
 
